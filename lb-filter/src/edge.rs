@@ -1,0 +1,123 @@
+//! A load balancer as one VM runs it: its counter, and what it does with close requests.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use proxy_host::{get_property, plugin_vm_id};
+use redistribution::close_rate::PerSecond;
+use redistribution::config::{LbConfig, Mode};
+use redistribution::guard::{Guard, Refusal, Verdict};
+use redistribution::stamper::Stamper;
+use redistribution::wire::{CloseRequest, NamedConnection, is_valid_name};
+
+use crate::close_limit::CloseLimit;
+use crate::handover::Handover;
+use crate::total::Total;
+use crate::vm::Vm;
+
+/// See the module's documentation.
+pub(crate) struct Edge {
+    pub vm: Rc<Vm>,
+    pub stamper: Rc<RefCell<Stamper>>,
+    id: String,
+    mode: Mode,
+    limit: CloseLimit,
+    handover: Handover,
+    total: Total,
+}
+
+// === impl Edge ===
+
+impl Edge {
+    pub fn new(vm: Rc<Vm>, config: &LbConfig) -> Result<Self, String> {
+        let id = config.id.clone().map_or_else(node_id, Ok)?;
+        let vm_id = plugin_vm_id().unwrap_or_default();
+        let handover = Handover::register(vm_id, vm.token)
+            .map_err(|status| format!("the queue between workers cannot be had: {status}"))?;
+        let limit: PerSecond = config.max_closes_per_second;
+        Ok(Self {
+            stamper: vm.stamper(&id, &config.pool, config.weight),
+            limit: CloseLimit::new(&id, limit),
+            total: Total::new(&id),
+            mode: config.mode,
+            handover,
+            id,
+            vm,
+        })
+    }
+
+    /// Does what a close request asks, as far as the guard admits it.
+    pub fn on_close_request(&self, header: &[u8]) {
+        let counters = &self.vm.counters;
+        counters.close_requests.add(1);
+        let Ok(request) = CloseRequest::parse(header) else {
+            counters.close_requests_malformed.add(1);
+            return;
+        };
+        for named in &request.connections {
+            counters.closes_requested.add(1);
+            let mut verdict = self.judge(&request.lb, *named);
+            if verdict == Verdict::HandOver {
+                counters.closes_handed_over.add(1);
+                if self.handover.give(&request.lb, *named).is_ok() {
+                    continue;
+                }
+                // No such VM, or no longer: an edge that has restarted since the stamp.
+                verdict = Verdict::Refused(Refusal::UnknownConnection);
+            }
+            self.count(verdict);
+        }
+    }
+
+    /// Judges the closes that other VMs were asked for and that are this VM's to do.
+    pub fn take_over_closes(&self) {
+        while let Some((lb, id)) = self.handover.take() {
+            let named = NamedConnection { vm: self.vm.token, id };
+            let verdict = self.judge(&lb, named);
+            self.count(verdict);
+        }
+    }
+
+    /// Shares what was counted with the other VMs.
+    pub fn on_tick(&self) {
+        if self.total.share(&mut self.stamper.borrow_mut()).is_err() {
+            self.vm.counters.host_errors.add(1);
+        }
+        // Its call may have been lost with the root context it was meant for.
+        self.take_over_closes();
+    }
+
+    fn judge(&self, lb: &str, named: NamedConnection) -> Verdict {
+        let guard = Guard { lb: &self.id, vm: self.vm.token, mode: self.mode };
+        let connections = self.vm.connections.borrow();
+        guard.judge(lb, named, &connections, || self.limit.take(&self.vm))
+    }
+
+    fn count(&self, verdict: Verdict) {
+        let counters = &self.vm.counters;
+        let counter = match verdict {
+            Verdict::Close => &counters.closes_admitted,
+            Verdict::Observed => &counters.closes_observed,
+            Verdict::Refused(Refusal::OtherLoadBalancer) => {
+                &counters.closes_refused_other_load_balancer
+            }
+            // A close that was handed over and would have to be again goes nowhere.
+            Verdict::Refused(Refusal::UnknownConnection) | Verdict::HandOver => {
+                &counters.closes_refused_unknown_connection
+            }
+            Verdict::Refused(Refusal::AlreadyClosing) => &counters.closes_refused_already_closing,
+            Verdict::Refused(Refusal::OverLimit) => &counters.closes_refused_over_limit,
+        };
+        counter.add(1);
+    }
+}
+
+/// The Envoy node id, where it can stand as a load balancer's id.
+fn node_id() -> Result<String, String> {
+    let id = get_property(b"xds\0node\0id")
+        .map_err(|status| format!("no id is configured, and the Envoy node id is {status}"))?;
+    String::from_utf8(id).ok().filter(|id| is_valid_name(id)).ok_or_else(|| {
+        "no id is configured, and the Envoy node id is not 1 to 128 printable ASCII characters"
+            .to_owned()
+    })
+}

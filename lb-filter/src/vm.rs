@@ -1,0 +1,136 @@
+//! The state of a VM, which is the state of one worker: shared by all roles and configurations
+//! that run in it, and the only thing here that is not owned by a context.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use proxy_host::{Status, monotonic_now};
+use redistribution::connections::{Connection, Connections};
+use redistribution::stamper::Stamper;
+use redistribution::{Timestamp, VmToken};
+
+use crate::metrics::Metrics;
+
+thread_local! {
+    static VM: RefCell<Option<Rc<Vm>>> = const { RefCell::new(None) };
+}
+
+/// See the module's documentation.
+pub(crate) struct Vm {
+    pub token: VmToken,
+    /// The time of the last tick, or of the start.
+    pub now: Cell<Timestamp>,
+    pub connections: RefCell<Connections>,
+    /// Connections whose clients were told to close through the connection role.
+    pub draining: RefCell<Vec<Rc<Connection>>>,
+    /// The counter of each load balancer id, so that filters of one id count as one.
+    stampers: RefCell<BTreeMap<String, Rc<RefCell<Stamper>>>>,
+    pub counters: Counters,
+    metrics: RefCell<Metrics>,
+    swept_at: Cell<Timestamp>,
+}
+
+/// What this VM has done since it started.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub requests_stamped: Count,
+    pub requests_untracked: Count,
+    pub close_requests: Count,
+    pub close_requests_malformed: Count,
+    pub closes_requested: Count,
+    pub closes_admitted: Count,
+    pub closes_observed: Count,
+    pub closes_handed_over: Count,
+    pub closes_refused_other_load_balancer: Count,
+    pub closes_refused_unknown_connection: Count,
+    pub closes_refused_already_closing: Count,
+    pub closes_refused_over_limit: Count,
+    pub closes_announced_http1: Count,
+    pub closes_announced_http2: Count,
+    pub closes_native_drain: Count,
+    pub closes_left_upgraded: Count,
+    pub closes_lapsed: Count,
+    pub announcements_deferred: Count,
+    pub connections_closed: Count,
+    pub host_errors: Count,
+}
+
+/// A number of events.
+#[derive(Default)]
+pub(crate) struct Count(Cell<u64>);
+
+// === impl Vm ===
+
+impl Vm {
+    /// This VM, made by the first root context that is configured.
+    ///
+    /// # Errors
+    /// Where there is no clock to be had.
+    pub fn get() -> Result<Rc<Self>, Status> {
+        VM.with(|vm| {
+            let mut vm = vm.borrow_mut();
+            if let Some(vm) = &*vm {
+                return Ok(Rc::clone(vm));
+            }
+            let now = monotonic_now()?;
+            // Without randomness the clock's nanoseconds name the VM: other VMs start at others.
+            let token = VmToken::from_random(getrandom::u64().unwrap_or(now));
+            let new = Rc::new(Self::new(token, Timestamp::from_nanos(now)));
+            *vm = Some(Rc::clone(&new));
+            Ok(new)
+        })
+    }
+
+    fn new(token: VmToken, now: Timestamp) -> Self {
+        Self {
+            token,
+            now: Cell::new(now),
+            connections: RefCell::default(),
+            draining: RefCell::default(),
+            stampers: RefCell::default(),
+            counters: Counters::default(),
+            metrics: RefCell::new(Metrics::define()),
+            swept_at: Cell::new(now),
+        }
+    }
+
+    /// The counter of the load balancer `id`.
+    pub fn stamper(&self, id: &str, pool: &str, weight: f64) -> Rc<RefCell<Stamper>> {
+        let mut stampers = self.stampers.borrow_mut();
+        let stamper = stampers.entry(id.to_owned()).or_insert_with(|| {
+            let stamper = Stamper::new(id.to_owned(), pool.to_owned(), weight, self.token);
+            Rc::new(RefCell::new(stamper))
+        });
+        stamper.borrow_mut().belongs_to(pool, weight);
+        Rc::clone(stamper)
+    }
+
+    /// Lets time pass; each root context of the VM calls it at its ticks.
+    pub fn on_tick(&self) {
+        match monotonic_now() {
+            Ok(now) => self.now.set(Timestamp::from_nanos(now)),
+            Err(_) => self.counters.host_errors.add(1),
+        }
+        let now = self.now.get();
+        if now.since(self.swept_at.get()).as_secs() >= 1 {
+            self.swept_at.set(now);
+            let lapsed = self.connections.borrow_mut().sweep(now);
+            self.counters.closes_lapsed.add(lapsed);
+        }
+        let open = self.connections.borrow().open();
+        self.metrics.borrow_mut().update(&self.counters, open);
+    }
+}
+
+// === impl Count ===
+
+impl Count {
+    pub fn add(&self, events: u64) {
+        self.0.set(self.0.get().saturating_add(events));
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}

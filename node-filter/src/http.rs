@@ -1,0 +1,67 @@
+//! One request and its response.
+
+use std::rc::Rc;
+
+use proxy_host::{MapType, Status, get_header, remove_header, replace_header};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use redistribution::node::RequestInHand;
+use redistribution::wire::{CLOSE_HEADER, STAMP_HEADER};
+
+use crate::root::Filter;
+
+/// The context of a request.
+pub(crate) struct Http {
+    /// Absent where the filter was never configured: the request passes as if it were not there.
+    filter: Option<Rc<Filter>>,
+    request: Option<RequestInHand>,
+}
+
+// === impl Http ===
+
+impl Http {
+    pub fn new(filter: Option<Rc<Filter>>) -> Self {
+        Self { filter, request: None }
+    }
+}
+
+impl Context for Http {}
+
+impl HttpContext for Http {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let Some(filter) = &self.filter else {
+            return Action::Continue;
+        };
+        let stamp = match get_header(MapType::RequestHeaders, STAMP_HEADER) {
+            Ok(stamp) => Some(stamp),
+            Err(Status::NotFound) => None,
+            Err(_) => {
+                filter.count_host_error();
+                None
+            }
+        };
+        self.request = filter.node.borrow_mut().on_request(stamp.as_deref(), filter.now.get());
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        let Some(filter) = &self.filter else {
+            return Action::Continue;
+        };
+        // What the application says in this header is not for it to say. All of it goes, since
+        // replacing a header replaces the first of its name only.
+        if remove_header(MapType::ResponseHeaders, CLOSE_HEADER).is_err() {
+            filter.count_host_error();
+        }
+        let close = self
+            .request
+            .take()
+            .and_then(|request| filter.node.borrow_mut().on_response(&request, filter.now.get()));
+        if let Some(close) = close
+            && replace_header(MapType::ResponseHeaders, CLOSE_HEADER, close.as_bytes()).is_err()
+        {
+            filter.count_host_error();
+        }
+        Action::Continue
+    }
+}

@@ -1,0 +1,79 @@
+//! The metrics of a node. Names and meanings are documented in the README.
+
+use proxy_host::{Counter, Gauge};
+use redistribution::node::Node;
+
+/// Handles of the metrics; those the host would not define are left out.
+pub(crate) struct Metrics {
+    counters: Vec<Option<Counter>>,
+    load_balancers: Option<Gauge>,
+    close_rate: Option<Gauge>,
+}
+
+/// The counters, in the order of [`values`].
+const NAMES: [&str; 10] = [
+    "spillway.node.requests_stamped",
+    "spillway.node.requests_unstamped",
+    "spillway.node.announcements",
+    "spillway.node.stamps_malformed",
+    "spillway.node.stamps_over_limit",
+    "spillway.node.close_requests",
+    "spillway.node.closes_requested",
+    "spillway.node.closes_observed",
+    "spillway.node.closes_lapsed",
+    "spillway.node.host_errors",
+];
+
+fn values(node: &Node, host_errors: u64) -> [u64; NAMES.len()] {
+    let counters = node.counters();
+    [
+        counters.requests_stamped,
+        counters.requests_unstamped,
+        counters.announcements,
+        counters.stamps_malformed,
+        counters.stamps_over_limit,
+        counters.close_requests,
+        counters.closes_requested,
+        counters.closes_observed,
+        counters.closes_lapsed,
+        host_errors,
+    ]
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub fn define() -> Self {
+        Self {
+            counters: NAMES.iter().map(|name| Counter::define(name).ok()).collect(),
+            load_balancers: Gauge::define("spillway.node.load_balancers").ok(),
+            close_rate: Gauge::define("spillway.node.close_rate_millis").ok(),
+        }
+    }
+
+    /// Hands over what changed. What the host does not take now it gets the next time.
+    pub fn update(&mut self, node: &Node, host_errors: u64) {
+        for (counter, total) in self.counters.iter_mut().zip(values(node, host_errors)) {
+            if let Some(counter) = counter {
+                let _ = counter.update(total);
+            }
+        }
+        if let Some(gauge) = &mut self.load_balancers {
+            let _ = gauge.update(i64::try_from(node.load_balancers()).unwrap_or(i64::MAX));
+        }
+        if let Some(gauge) = &mut self.close_rate {
+            // A gauge holds whole numbers; closes per second are often less than one.
+            #[allow(clippy::cast_possible_truncation)] // Saturates.
+            let _ = gauge.update((node.close_rate().get() * 1000.0).round() as i64);
+        }
+    }
+}
+
+impl Drop for Metrics {
+    /// A filter that is gone must not leave its part in a gauge.
+    fn drop(&mut self) {
+        for gauge in [&mut self.load_balancers, &mut self.close_rate].into_iter().flatten() {
+            let _ = gauge.update(0);
+        }
+    }
+}

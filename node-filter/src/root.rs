@@ -1,0 +1,104 @@
+//! The filter as configured, one for each worker.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use log::{error, info};
+use proxy_host::{BufferType, get_buffer, monotonic_now, set_tick_period};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+use redistribution::Timestamp;
+use redistribution::config::NodeConfig;
+use redistribution::node::Node;
+
+use crate::http::Http;
+use crate::metrics::Metrics;
+
+/// How often time is read, in milliseconds. Requests take the time of the last tick: that is
+/// exact enough for rates, and spares each of them two host calls.
+const TICK_MS: u32 = 100;
+
+/// The root context: nothing before it is configured.
+#[derive(Default)]
+pub(crate) struct Root {
+    filter: Option<Rc<Filter>>,
+    metrics: Option<Metrics>,
+}
+
+/// What the contexts of all requests share.
+pub(crate) struct Filter {
+    pub node: RefCell<Node>,
+    pub now: Cell<Timestamp>,
+    pub host_errors: Cell<u64>,
+}
+
+// === impl Root ===
+
+impl Root {
+    fn configure(&mut self, size: usize) -> Result<(), String> {
+        let bytes = match size {
+            0 => Vec::new(),
+            _ => get_buffer(BufferType::PluginConfiguration, 0, size)
+                .map_err(|status| format!("the configuration cannot be read: {status}"))?,
+        };
+        let config = NodeConfig::parse(&bytes).map_err(|mistakes| mistakes.to_string())?;
+        let now =
+            monotonic_now().map_err(|status| format!("the clock cannot be read: {status}"))?;
+        set_tick_period(TICK_MS).map_err(|status| format!("ticks cannot be had: {status}"))?;
+        // Random only to keep nodes out of step: without it, the clock will do.
+        let random = getrandom::u64().unwrap_or(now);
+        let fraction = random as f64 / u64::MAX as f64;
+        info!("spillway node filter: {config:?}");
+        self.metrics = Some(Metrics::define());
+        self.filter = Some(Rc::new(Filter {
+            node: RefCell::new(Node::new(config, fraction)),
+            now: Cell::new(Timestamp::from_nanos(now)),
+            host_errors: Cell::new(0),
+        }));
+        Ok(())
+    }
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        match self.configure(size) {
+            Ok(()) => true,
+            Err(reason) => {
+                error!("spillway node filter refused to start: {reason}");
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let (Some(filter), Some(metrics)) = (&self.filter, &mut self.metrics) else {
+            return;
+        };
+        match monotonic_now() {
+            Ok(now) => filter.now.set(Timestamp::from_nanos(now)),
+            Err(_) => filter.count_host_error(),
+        }
+        let mut node = filter.node.borrow_mut();
+        node.on_tick(filter.now.get());
+        metrics.update(&node, filter.host_errors.get());
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(self.filter.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+// === impl Filter ===
+
+impl Filter {
+    /// Counts a host call that did not do what it should.
+    pub fn count_host_error(&self) {
+        self.host_errors.set(self.host_errors.get().saturating_add(1));
+    }
+}

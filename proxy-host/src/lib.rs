@@ -1,0 +1,30 @@
+//! The Proxy-Wasm host calls that Spillway makes, and no others.
+//!
+//! The SDK's wrappers panic on a status they do not expect, and its string getters on values
+//! that are not UTF-8 (design, section 7, point 8); a panic is a trap, and a trap fails the
+//! requests of everybody on the worker. Here every call returns the host's [`Status`] as an
+//! error, and values are bytes. What an error means is for the caller to decide.
+//!
+//! Names are those of the ABI (proxy-wasm/spec, version 0.2.1), without `proxy_`.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod abi;
+mod clock;
+mod logger;
+mod metrics;
+mod shared;
+mod stream;
+
+pub use abi::{BufferType, MapType, Status};
+pub use clock::monotonic_now;
+pub use logger::log_to_host;
+pub use metrics::{Counter, Gauge};
+pub use shared::{Queue, get_shared_data, plugin_vm_id, set_shared_data};
+pub use stream::{
+    close_downstream, get_buffer, get_header, get_property, remove_header, replace_header,
+    set_buffer, set_effective_context, set_property, set_tick_period,
+};
+
+/// A host call's result.
+pub type Result<T> = std::result::Result<T, Status>;

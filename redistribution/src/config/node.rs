@@ -1,0 +1,205 @@
+//! The configuration of `node_filter.wasm`.
+
+use std::time::Duration;
+
+use super::reader::{self, Object, duration, number, whole_number};
+use super::{Mistakes, Mode};
+use crate::close_rate::{CloseRate, PerSecond, Share};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The configuration of a node's filter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// Whether close requests are sent, or only counted. Default: `enforce`.
+    pub mode: Mode,
+    /// The close rate wanted of each load balancer. Default: mean connection age of an hour.
+    pub close_rate: CloseRate,
+    /// Connections younger than this are not closed. Default: 10 s.
+    pub min_connection_age: Duration,
+    /// Where the share comes from. Default: measured.
+    pub share: Share,
+    /// The window over which the share is measured. Default: 10 s.
+    pub share_window: Duration,
+    /// A load balancer not heard of for this long is forgotten. Default: 30 s.
+    pub lb_timeout: Duration,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            close_rate: CloseRate::MeanConnectionAge(HOUR),
+            min_connection_age: 10 * SECOND,
+            share: Share::Measured,
+            share_window: 10 * SECOND,
+            lb_timeout: 30 * SECOND,
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Reads the bytes of a plugin configuration; none at all mean the defaults.
+    ///
+    /// # Errors
+    /// All mistakes in it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Mistakes> {
+        reader::read(bytes, |object| {
+            let defaults = Self::default();
+            let mut durations = |name, least, most, default| {
+                let field = object.field(name);
+                field.and_then(|field| field.parse(duration(least..=most))).unwrap_or(default)
+            };
+            let share_window = durations("share_window", SECOND, HOUR, defaults.share_window);
+            let lb_timeout = durations("lb_timeout", 2 * SECOND, DAY, defaults.lb_timeout);
+            let min_connection_age =
+                durations("min_connection_age", Duration::ZERO, DAY, defaults.min_connection_age);
+            if let Some(field) = object.field("lb_timeout")
+                && lb_timeout < share_window
+            {
+                field.mistake(format!(
+                    "must not be shorter than share_window ({})",
+                    humantime::format_duration(share_window)
+                ));
+            }
+            Self {
+                mode: Mode::read(object),
+                close_rate: read_close_rate(object).unwrap_or(defaults.close_rate),
+                min_connection_age,
+                share: read_share(object).unwrap_or_default(),
+                share_window,
+                lb_timeout,
+            }
+        })
+    }
+}
+
+fn read_close_rate(object: &mut Object<'_, '_>) -> Option<CloseRate> {
+    object.field("close_rate")?.object(|policies| {
+        match policies.exactly_one(&["per_second", "mean_connection_age"])? {
+            ("per_second", rate) => {
+                let rate = PerSecond::new(rate.parse(number(0.0..=10_000.0))?)?;
+                Some(CloseRate::PerSecond(rate))
+            }
+            (_, age) => {
+                Some(CloseRate::MeanConnectionAge(age.parse(duration(SECOND..=365 * DAY))?))
+            }
+        }
+    })?
+}
+
+fn read_share(object: &mut Object<'_, '_>) -> Option<Share> {
+    let field = object.field("share")?;
+    if field.is("measured") {
+        return Some(Share::Measured);
+    }
+    if !field.is_object() {
+        field.mistake("must be \"measured\" or { \"nodes\": COUNT }".to_owned());
+        return None;
+    }
+    field.object(|share| {
+        let (_, nodes) = share.exactly_one(&["nodes"])?;
+        Some(Share::Fixed { vms: nodes.parse(whole_number(1..=1_000_000))? })
+    })?
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    fn messages(json: &str) -> Vec<String> {
+        let mistakes = NodeConfig::parse(json.as_bytes()).unwrap_err();
+        mistakes.as_slice().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn nothing_and_an_empty_object_are_the_defaults() {
+        for json in ["", "  \n", "{}"] {
+            assert_eq!(NodeConfig::parse(json.as_bytes()), Ok(NodeConfig::default()));
+        }
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let json = r#"{
+            "mode": "observe",
+            "close_rate": { "per_second": 2.5 },
+            "min_connection_age": "1m",
+            "share": { "nodes": 4.0 },
+            "share_window": "20s",
+            "lb_timeout": "2m 30s"
+        }"#;
+        assert_eq!(
+            NodeConfig::parse(json.as_bytes()),
+            Ok(NodeConfig {
+                mode: Mode::Observe,
+                close_rate: CloseRate::PerSecond(PerSecond::new(2.5).unwrap()),
+                min_connection_age: Duration::from_secs(60),
+                share: Share::Fixed { vms: 4 },
+                share_window: Duration::from_secs(20),
+                lb_timeout: Duration::from_secs(150),
+            })
+        );
+        let age = NodeConfig::parse(br#"{"close_rate": {"mean_connection_age": "10m"}}"#);
+        assert_eq!(age.unwrap().close_rate, CloseRate::MeanConnectionAge(Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn each_mistake_has_its_message() {
+        let cases = [
+            ("[]", "[]: must be an object"),
+            ("{\"mode\": \"on\"}", "mode: \"on\": must be \"enforce\" or \"observe\""),
+            (
+                "{\"close_rate\": {\"per_second\": -1}}",
+                "close_rate.per_second: -1: must be a number from 0 to 10000",
+            ),
+            (
+                "{\"close_rate\": {}}",
+                "close_rate: {}: must hold exactly one of per_second, mean_connection_age",
+            ),
+            ("{\"close_rate\": 5}", "close_rate: 5: must be an object"),
+            (
+                "{\"share\": \"equal\"}",
+                "share: \"equal\": must be \"measured\" or { \"nodes\": COUNT }",
+            ),
+            (
+                "{\"share\": {\"nodes\": 0}}",
+                "share.nodes: 0: must be a whole number from 1 to 1000000",
+            ),
+            (
+                "{\"share_window\": 10}",
+                "share_window: 10: must be a duration from 1s to 1h, such as \"90s\" or \"10m\"",
+            ),
+            (
+                "{\"lb_timeout\": \"5s\"}",
+                "lb_timeout: \"5s\": must not be shorter than share_window (10s)",
+            ),
+        ];
+        for (json, message) in cases {
+            assert_eq!(messages(json), [message], "{json}");
+        }
+        assert!(messages("{").concat().starts_with("{: is not JSON (EOF"));
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let found = messages(
+            r#"{"mode": 1, "min_connection_age": "-1s", "close_rate": {"per_minute": 5}, "x": null}"#,
+        );
+        let paths: Vec<_> = found.iter().map(|text| text.split(": ").next().unwrap()).collect();
+        assert_eq!(
+            paths,
+            ["min_connection_age", "mode", "close_rate", "close_rate.per_minute", "x"]
+        );
+        assert_eq!(
+            found[4],
+            "x: null: is not a field here; these are: share_window, lb_timeout, \
+             min_connection_age, mode, close_rate, share"
+        );
+    }
+}

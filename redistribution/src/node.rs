@@ -1,0 +1,403 @@
+//! What a node does with a request and its response (design, section 5).
+//!
+//! Every VM of a node works alone on the requests it sees itself. It needs no word from the
+//! others: shares, and so rates, add up over VMs as they do over nodes.
+//!
+//! A node keeps at most [`MAX_LOAD_BALANCERS`] load balancers and [`MAX_VMS`] VMs of each.
+//! Stamps beyond that are counted and left out of account: those closes are not asked for.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::close_rate::{PerSecond, VmTraffic};
+use crate::config::{Mode, NodeConfig};
+use crate::pacer::Pacer;
+use crate::recent_connections::RecentConnections;
+use crate::request_share::RequestShare;
+use crate::wire::{CloseRequest, MAX_CONNECTIONS, NamedConnection, Position, Stamp};
+
+/// Load balancers a node's VM keeps account of.
+pub const MAX_LOAD_BALANCERS: usize = 1024;
+
+/// VMs (worker threads) of one load balancer a node's VM keeps account of.
+pub const MAX_VMS: usize = 256;
+
+/// How often rates are derived anew; between, they are taken as constant.
+const RATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The state of one VM of a node.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    load_balancers: BTreeMap<Rc<str>, LoadBalancer>,
+    /// Where in its first close the next load balancer's pacer starts.
+    fraction: f64,
+    rated_at: Option<Timestamp>,
+    counters: Counters,
+}
+
+/// A request that may get a close request on its response.
+#[derive(Clone, Debug)]
+pub struct RequestInHand {
+    lb: Rc<str>,
+    connection: NamedConnection,
+    age: Duration,
+    at: Timestamp,
+}
+
+/// What a node's VM has done since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests with a stamp that counts.
+    pub requests_stamped: u64,
+    /// Requests without a stamp: not from an edge that runs Spillway.
+    pub requests_unstamped: u64,
+    /// Stamps that announce a load balancer only.
+    pub announcements: u64,
+    /// Stamps that could not be read, and were treated as absent.
+    pub stamps_malformed: u64,
+    /// Stamps left out of account because a table was full.
+    pub stamps_over_limit: u64,
+    /// Responses that carried a close request.
+    pub close_requests: u64,
+    /// Connections named in close requests.
+    pub closes_requested: u64,
+    /// Connections that would have been named, in mode `observe`.
+    pub closes_observed: u64,
+    /// Closes that were due but lapsed: responses were too rare, or connections too young.
+    pub closes_lapsed: u64,
+}
+
+#[derive(Debug)]
+struct LoadBalancer {
+    vms: Vec<Vm>,
+    recent: RecentConnections,
+    pacer: Pacer,
+    rate: PerSecond,
+    heard_at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Vm {
+    token: crate::VmToken,
+    share: RequestShare,
+    open: u64,
+}
+
+// === impl Node ===
+
+impl Node {
+    /// A node that has seen nothing yet. `fraction`, a random number from 0 to 1, keeps nodes
+    /// that start together out of step.
+    #[must_use]
+    pub fn new(config: NodeConfig, fraction: f64) -> Self {
+        Self {
+            config,
+            load_balancers: BTreeMap::new(),
+            fraction: fraction.clamp(0.0, 1.0),
+            rated_at: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes in a request with the stamp header it came with.
+    ///
+    /// What comes back goes to [`on_response`](Self::on_response) with the request's response.
+    pub fn on_request(&mut self, stamp: Option<&[u8]>, now: Timestamp) -> Option<RequestInHand> {
+        let Some(header) = stamp else {
+            self.counters.requests_unstamped += 1;
+            return None;
+        };
+        let Ok(stamp) = Stamp::parse(header) else {
+            self.counters.stamps_malformed += 1;
+            return None;
+        };
+        let window = self.config.share_window;
+        let Some((lb, load_balancer)) = self.load_balancer(&stamp.id, now) else {
+            self.counters.stamps_over_limit += 1;
+            return None;
+        };
+        load_balancer.heard_at = now;
+        let Some(position) = &stamp.position else {
+            self.counters.announcements += 1;
+            return None;
+        };
+        let connection = NamedConnection { vm: position.vm, id: position.connection };
+        if !load_balancer.observe(position, window, now) {
+            self.counters.stamps_over_limit += 1;
+            return None;
+        }
+        load_balancer.recent.observe(connection, position.age, now);
+        self.counters.requests_stamped += 1;
+        Some(RequestInHand { lb, connection, age: position.age, at: now })
+    }
+
+    /// The value of the close request to put on the response, if one is due.
+    pub fn on_response(&mut self, request: &RequestInHand, now: Timestamp) -> Option<String> {
+        let load_balancer = self.load_balancers.get_mut(&request.lb)?;
+        let connections = load_balancer.take_due(request, &self.config, now);
+        if connections.is_empty() {
+            return None;
+        }
+        let closes = connections.len() as u64;
+        match self.config.mode {
+            Mode::Observe => {
+                self.counters.closes_observed += closes;
+                None
+            }
+            Mode::Enforce => {
+                self.counters.close_requests += 1;
+                self.counters.closes_requested += closes;
+                let lb = Cow::Borrowed(&*request.lb);
+                Some(CloseRequest { lb, connections }.to_header())
+            }
+        }
+    }
+
+    /// Lets time pass: call it every tenth of a second or so.
+    pub fn on_tick(&mut self, now: Timestamp) {
+        let rate_due = self.rated_at.is_none_or(|at| now.since(at) >= RATE_INTERVAL);
+        if rate_due {
+            self.rated_at = Some(now);
+            let timeout = self.config.lb_timeout;
+            self.load_balancers.retain(|_, lb| now.since(lb.heard_at) < timeout);
+        }
+        for load_balancer in self.load_balancers.values_mut() {
+            load_balancer.pacer.accrue(load_balancer.rate, now);
+            self.counters.closes_lapsed += load_balancer.pacer.take_lapsed();
+            if rate_due {
+                load_balancer.update_rate(&self.config, now);
+            }
+        }
+    }
+
+    /// The close rate this VM contributes, over all load balancers.
+    #[must_use]
+    pub fn close_rate(&self) -> PerSecond {
+        self.load_balancers.values().map(|lb| lb.rate).sum()
+    }
+
+    /// Load balancers heard from within `lb_timeout`.
+    #[must_use]
+    pub fn load_balancers(&self) -> usize {
+        self.load_balancers.len()
+    }
+
+    /// What was done since the start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The entry for `id`, made where there is room.
+    fn load_balancer(&mut self, id: &str, now: Timestamp) -> Option<(Rc<str>, &mut LoadBalancer)> {
+        if !self.load_balancers.contains_key(id) {
+            if self.load_balancers.len() >= MAX_LOAD_BALANCERS {
+                return None;
+            }
+            let new = LoadBalancer::new(self.fraction, now);
+            self.load_balancers.insert(Rc::from(id), new);
+            // The golden ratio spreads the starts of any number of pacers evenly.
+            self.fraction = (self.fraction + 0.618_033_988_75).fract();
+        }
+        let key = self.load_balancers.get_key_value(id).map(|(key, _)| Rc::clone(key))?;
+        Some((key, self.load_balancers.get_mut(id)?))
+    }
+}
+
+// === impl LoadBalancer ===
+
+impl LoadBalancer {
+    fn new(fraction: f64, now: Timestamp) -> Self {
+        Self {
+            vms: Vec::new(),
+            recent: RecentConnections::default(),
+            pacer: Pacer::new(fraction, now),
+            rate: PerSecond::ZERO,
+            heard_at: now,
+        }
+    }
+
+    /// Takes in a stamp; false where there is no room for its VM.
+    fn observe(&mut self, position: &Position, window: Duration, now: Timestamp) -> bool {
+        if let Some(vm) = self.vms.iter_mut().find(|vm| vm.token == position.vm) {
+            vm.share.observe(position, now);
+            vm.open = position.open;
+            return true;
+        }
+        let room = self.vms.len() < MAX_VMS;
+        if room {
+            let share = RequestShare::new(window, position, now);
+            self.vms.push(Vm { token: position.vm, share, open: position.open });
+        }
+        room
+    }
+
+    /// The connections whose close is due, with that of `request` first; empty unless it is
+    /// eligible, so that the connections with the most requests move first.
+    fn take_due(
+        &mut self,
+        request: &RequestInHand,
+        config: &NodeConfig,
+        now: Timestamp,
+    ) -> Vec<NamedConnection> {
+        let due = self.pacer.due().min(MAX_CONNECTIONS);
+        let age = request.age.saturating_add(now.since(request.at));
+        if due == 0
+            || age < config.min_connection_age
+            || self.recent.is_named(request.connection, now)
+        {
+            return Vec::new();
+        }
+        self.recent.mark_named(request.connection, now);
+        let mut connections = vec![request.connection];
+        connections.extend(self.recent.take_oldest(
+            due - 1,
+            config.min_connection_age,
+            config.share_window,
+            now,
+        ));
+        self.pacer.spend(connections.len());
+        connections
+    }
+
+    fn update_rate(&mut self, config: &NodeConfig, now: Timestamp) {
+        self.vms.retain(|vm| now.since(vm.share.last_seen()) < config.lb_timeout);
+        let live = self.vms.iter().filter(|vm| vm.share.is_live(now));
+        let traffic = live.map(|vm| VmTraffic { share: &vm.share, open: vm.open });
+        self.rate = config.close_rate.of_node(config.share, traffic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::close_rate::CloseRate;
+
+    fn config(per_second: f64) -> NodeConfig {
+        NodeConfig {
+            close_rate: CloseRate::PerSecond(PerSecond::new(per_second).unwrap()),
+            min_connection_age: Duration::from_secs(10),
+            ..NodeConfig::default()
+        }
+    }
+
+    fn at_ms(millis: u64) -> Timestamp {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    fn stamp(vm: u64, seq: u64, connection: u64, age: u64) -> String {
+        format!("id=\"edge\", vm=v{vm:016x}, seq={seq}, conn={connection}, age={age}, open=100")
+    }
+
+    /// Runs 1000 requests a second from one VM on 100 connections, `own` of every 10 of them
+    /// to this node, and returns the close requests.
+    fn run(node: &mut Node, seconds: u64, own: u64, age: u64) -> Vec<String> {
+        let mut headers = Vec::new();
+        for seq in 0..seconds * 1000 {
+            let now = at_ms(seq);
+            if seq % 100 == 0 {
+                node.on_tick(now);
+            }
+            if seq % 10 < own {
+                let header = stamp(1, seq, seq / 10 % 100, age);
+                let request = node.on_request(Some(header.as_bytes()), now).unwrap();
+                headers.extend(node.on_response(&request, now));
+            }
+        }
+        headers
+    }
+
+    #[test]
+    fn it_asks_for_its_part_of_the_rate() {
+        let mut node = Node::new(config(5.0), 0.5);
+        let closes = run(&mut node, 100, 4, 60).len() as f64;
+        assert!((closes / (5.0 * 0.4 * 100.0) - 1.0).abs() < 0.03, "{closes}");
+        assert_eq!(node.counters().closes_requested as f64, closes);
+        assert_eq!(node.counters().closes_lapsed, 0);
+    }
+
+    #[test]
+    fn connections_that_are_too_young_stay_and_the_closes_lapse() {
+        let mut node = Node::new(config(5.0), 0.5);
+        assert!(run(&mut node, 60, 10, 0).is_empty());
+        assert!(node.counters().closes_lapsed > 200, "{:?}", node.counters());
+    }
+
+    #[test]
+    fn observing_counts_and_asks_for_nothing() {
+        let config = NodeConfig { mode: Mode::Observe, ..config(2.0) };
+        let mut node = Node::new(config, 0.5);
+        assert!(run(&mut node, 100, 10, 60).is_empty());
+        let observed = node.counters().closes_observed;
+        assert!((190..=200).contains(&observed), "{observed}");
+    }
+
+    #[test]
+    fn where_responses_are_rare_one_names_several_connections() {
+        let mut node = Node::new(config(5.0), 0.0);
+        let mut named = 0;
+        // Two requests a second on ever new connections; the node sees all of them.
+        for seq in 0..200 {
+            let now = at_ms(seq * 500);
+            node.on_tick(now);
+            let header = stamp(1, seq, seq, 60);
+            let request = node.on_request(Some(header.as_bytes()), now).unwrap();
+            if seq % 4 == 0
+                && let Some(header) = node.on_response(&request, now)
+            {
+                named += CloseRequest::parse(header.as_bytes()).unwrap().connections.len();
+            }
+        }
+        assert!(named > 150, "{named}");
+    }
+
+    #[test]
+    fn an_edge_that_restarts_does_not_count_twice() {
+        let mut node = Node::new(config(5.0), 0.5);
+        run(&mut node, 20, 10, 60);
+        for seq in 0..3_000 {
+            let now = at_ms(20_000 + seq);
+            node.on_request(Some(stamp(2, seq, 1, 60).as_bytes()), now);
+            if seq % 100 == 0 {
+                node.on_tick(now);
+            }
+        }
+        assert!((node.close_rate().get() - 5.0).abs() < 0.1, "{:?}", node.close_rate());
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_is_absent_is_counted_and_left_alone() {
+        let mut node = Node::new(config(5.0), 0.5);
+        assert!(node.on_request(None, at_ms(0)).is_none());
+        assert!(node.on_request(Some(b"\xff"), at_ms(0)).is_none());
+        assert!(node.on_request(Some(b"id=\"edge\""), at_ms(0)).is_none());
+        assert_eq!(
+            node.counters(),
+            Counters {
+                requests_unstamped: 1,
+                stamps_malformed: 1,
+                announcements: 1,
+                ..Counters::default()
+            }
+        );
+    }
+
+    #[test]
+    fn tables_are_bounded_and_what_is_silent_is_forgotten() {
+        let mut node = Node::new(config(5.0), 0.5);
+        for id in 0..MAX_LOAD_BALANCERS + 10 {
+            node.on_request(Some(format!("id=\"edge-{id}\"").as_bytes()), at_ms(0));
+        }
+        assert_eq!(node.load_balancers(), MAX_LOAD_BALANCERS);
+        assert_eq!(node.counters().stamps_over_limit, 10);
+        node.on_tick(at_ms(31_000));
+        assert_eq!(node.load_balancers(), 0);
+    }
+}

@@ -1,0 +1,173 @@
+//! The connections of a load balancer that a node has seen lately.
+//!
+//! Where more closes are due than responses come to carry them, a close request names
+//! further connections: the oldest of these. And no connection is named again while its close
+//! is under way. Both tables are small and of fixed size: the node needs a few connections
+//! to choose from, not all of them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::wire::NamedConnection;
+
+/// Connections remembered as seen; the one seen longest ago makes room.
+pub const SEEN: usize = 32;
+
+/// Connections remembered as named.
+pub const NAMED: usize = 256;
+
+/// How long a named connection is not named again: a close that was lost on the way is
+/// asked for anew after this.
+pub const NAMED_FOR: Duration = Duration::from_secs(30);
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default)]
+pub struct RecentConnections {
+    seen: VecDeque<Seen>,
+    named: VecDeque<(NamedConnection, Timestamp)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    connection: NamedConnection,
+    opened: Opened,
+    at: Timestamp,
+}
+
+/// When a connection opened, as far as an age in whole seconds tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Opened {
+    age: Duration,
+    at: Timestamp,
+}
+
+// === impl RecentConnections ===
+
+impl RecentConnections {
+    /// Takes in that a request came on `connection`, open for `age` at `now`.
+    pub fn observe(&mut self, connection: NamedConnection, age: Duration, now: Timestamp) {
+        let opened = Opened { age, at: now };
+        if let Some(seen) = self.seen.iter_mut().find(|seen| seen.connection == connection) {
+            seen.at = now;
+            return;
+        }
+        if self.seen.len() >= SEEN {
+            let stalest = self.seen.iter().enumerate().min_by_key(|(_, seen)| seen.at);
+            if let Some((index, _)) = stalest {
+                self.seen.swap_remove_back(index);
+            }
+        }
+        self.seen.push_back(Seen { connection, opened, at: now });
+    }
+
+    /// Whether a close of `connection` was asked for a short time ago.
+    #[must_use]
+    pub fn is_named(&self, connection: NamedConnection, now: Timestamp) -> bool {
+        self.named.iter().any(|(named, at)| *named == connection && now.since(*at) < NAMED_FOR)
+    }
+
+    /// Remembers that a close of `connection` was asked for.
+    pub fn mark_named(&mut self, connection: NamedConnection, now: Timestamp) {
+        while self.named.len() >= NAMED
+            || self.named.front().is_some_and(|(_, at)| now.since(*at) >= NAMED_FOR)
+        {
+            self.named.pop_front();
+        }
+        self.named.push_back((connection, now));
+        self.seen.retain(|seen| seen.connection != connection);
+    }
+
+    /// Takes up to `count` of the oldest connections seen within `seen_within` that are at least
+    /// `min_age` old, and marks them as named.
+    pub fn take_oldest(
+        &mut self,
+        count: usize,
+        min_age: Duration,
+        seen_within: Duration,
+        now: Timestamp,
+    ) -> Vec<NamedConnection> {
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            let oldest = self
+                .seen
+                .iter()
+                .filter(|seen| now.since(seen.at) <= seen_within)
+                .map(|seen| (seen.opened.age_at(now), seen.connection))
+                .filter(|(age, _)| *age >= min_age)
+                .max_by_key(|(age, connection)| (*age, std::cmp::Reverse(*connection)));
+            let Some((_, connection)) = oldest else { break };
+            self.mark_named(connection, now);
+            taken.push(connection);
+        }
+        taken
+    }
+}
+
+// === impl Opened ===
+
+impl Opened {
+    fn age_at(self, now: Timestamp) -> Duration {
+        self.age.saturating_add(now.since(self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::VmToken;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn connection(id: u64) -> NamedConnection {
+        NamedConnection { vm: VmToken::from_random(1), id }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn the_oldest_are_taken_first_and_only_once() {
+        let mut recent = RecentConnections::default();
+        for (id, age) in [(1, 20), (2, 40), (3, 30), (4, 5)] {
+            recent.observe(connection(id), Duration::from_secs(age), at(0));
+        }
+        let min_age = Duration::from_secs(10);
+        assert_eq!(recent.take_oldest(2, min_age, MINUTE, at(1)), [connection(2), connection(3)]);
+        assert_eq!(recent.take_oldest(9, min_age, MINUTE, at(2)), [connection(1)]);
+        assert_eq!(recent.take_oldest(9, min_age, MINUTE, at(6)), [connection(4)]);
+    }
+
+    #[test]
+    fn connections_not_seen_lately_are_not_taken() {
+        let mut recent = RecentConnections::default();
+        recent.observe(connection(1), MINUTE, at(0));
+        assert!(recent.take_oldest(1, Duration::ZERO, MINUTE, at(61)).is_empty());
+    }
+
+    #[test]
+    fn a_named_connection_is_named_again_only_later() {
+        let mut recent = RecentConnections::default();
+        recent.mark_named(connection(1), at(0));
+        assert!(recent.is_named(connection(1), at(29)));
+        assert!(!recent.is_named(connection(1), at(30)));
+        assert!(!recent.is_named(connection(2), at(0)));
+    }
+
+    #[test]
+    fn both_tables_stay_within_their_bounds() {
+        let mut recent = RecentConnections::default();
+        for id in 0..10_000 {
+            recent.observe(connection(id), MINUTE, at(id));
+            recent.mark_named(connection(id + 1_000_000), at(0));
+        }
+        assert_eq!(recent.seen.len(), SEEN);
+        assert!(recent.named.len() <= NAMED);
+        let kept = recent.take_oldest(SEEN, Duration::ZERO, Duration::MAX, at(10_000));
+        assert!(kept.iter().all(|named| named.id >= 10_000 - SEEN as u64));
+    }
+}
