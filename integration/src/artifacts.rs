@@ -1,0 +1,99 @@
+//! The filters, built as they ship.
+//!
+//! What is tested is what is released: the `wasm` profile for `wasm32-wasip1`, with the
+//! versions of `Cargo.lock`. Cargo itself decides whether there is anything to build. The
+//! target folder is one of its own, so that a build started from within `cargo test` or
+//! `cargo run` never waits for the one that started it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+
+/// The target the filters are built for.
+pub const TARGET: &str = "wasm32-wasip1";
+
+/// The two modules.
+#[derive(Clone, Debug)]
+pub struct Filters {
+    /// Folder that holds both.
+    pub directory: PathBuf,
+}
+
+/// The top folder of the project.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Builds the filters where they are not up to date.
+///
+/// # Errors
+/// The target cannot be installed, or the build fails; its output says why.
+pub fn filters() -> Result<Filters> {
+    static FILTERS: OnceLock<Result<Filters, String>> = OnceLock::new();
+    let built = FILTERS.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.clone().map_err(anyhow::Error::msg)
+}
+
+fn build() -> Result<Filters> {
+    install_target()?;
+    let target_directory = workspace().join("target/filters");
+    let directory = target_directory.join(TARGET).join("wasm");
+    if !directory.join("lb_filter.wasm").exists() {
+        eprintln!("Building node_filter.wasm and lb_filter.wasm into {}", directory.display());
+    }
+    let output = cargo()
+        .args(["build", "--quiet", "--locked", "--profile", "wasm", "--target", TARGET])
+        .args(["--package", "node-filter", "--package", "lb-filter", "--target-dir"])
+        .arg(&target_directory)
+        .current_dir(workspace())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the filters do not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(Filters { directory })
+}
+
+/// Installs the target's standard library if the toolchain has none.
+fn install_target() -> Result<()> {
+    let output = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .current_dir(workspace())
+        .output()
+        .context("cannot run rustc")?;
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if sysroot.join("lib/rustlib").join(TARGET).exists() {
+        return Ok(());
+    }
+    eprintln!("Installing Rust's standard library for {TARGET}: rustup target add {TARGET}");
+    let installed = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .current_dir(workspace())
+        .status()
+        .with_context(|| {
+            format!("the toolchain has no {TARGET}, and there is no rustup to add it")
+        })?;
+    if !installed.success() {
+        bail!("`rustup target add {TARGET}` failed");
+    }
+    Ok(())
+}
+
+/// Cargo, without what an outer cargo has set for the crate it runs.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        let of_a_package = name_text.starts_with("CARGO_PKG_")
+            || name_text.starts_with("CARGO_MANIFEST")
+            || name_text == "RUSTFLAGS"
+            || name_text == "CARGO_ENCODED_RUSTFLAGS";
+        if of_a_package {
+            command.env_remove(name);
+        }
+    }
+    command
+}

@@ -1,0 +1,342 @@
+//! Long-lived clients, each with its own pace, and pools of them.
+//!
+//! A client that fell behind its pace does not catch up with a burst: it goes on
+//! from where it is. Pools spread the start and the phase of their clients at
+//! random, since clients in step would make waves that no fleet has.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::connection::{Connection, End, Outcome, Protocol};
+use super::resolve::Resolver;
+use super::stats::{ClientStats, ClientTotals, EdgeConnection};
+use crate::tls::TlsConfig;
+
+/// The clients of a pool start within this time.
+const START_SPREAD: Duration = Duration::from_secs(1);
+const POLL_PAUSE: Duration = Duration::from_millis(2);
+const FIRST_RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+const LAST_RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a client sends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// So many requests a second, evenly spaced, whatever the number of streams; above 0.
+    PerSecond(f64),
+    /// The next request as soon as the last one has ended.
+    Unpaced,
+}
+
+/// What a client does, for as long as it lives.
+#[derive(Clone, Debug)]
+pub struct LongLivedClient {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// How often it sends, over all its streams.
+    pub pace: Pace,
+    /// Plain text where `None`.
+    pub tls: Option<TlsConfig>,
+    /// The path it asks for, beginning with a slash.
+    pub path: String,
+    /// `Host` or `:authority`.
+    pub host: String,
+}
+
+/// Clients that run until they are stopped; dropping the pool cuts them.
+#[derive(Debug)]
+pub struct ClientPool {
+    stats: Arc<ClientStats>,
+    stop: watch::Sender<bool>,
+    clients: JoinSet<()>,
+}
+
+/// What all tasks of a client share.
+#[derive(Clone)]
+struct Client {
+    spec: Arc<LongLivedClient>,
+    resolver: Arc<Resolver>,
+    port: u16,
+    stats: Arc<ClientStats>,
+    stop: watch::Receiver<bool>,
+}
+
+/// One request after the other: an HTTP/1 connection has one, HTTP/2 one per concurrent stream.
+/// It outlives connections, so that its pace goes on over a reconnect.
+struct Lane {
+    period: Option<Duration>,
+    next: Instant,
+    /// A request was given back unsent and is still to be sent.
+    owed: bool,
+}
+
+// === impl LongLivedClient ===
+
+impl LongLivedClient {
+    /// A plain-text client that asks for `/`.
+    #[must_use]
+    pub fn new(protocol: Protocol, pace: Pace, host: &str) -> Self {
+        Self { protocol, pace, tls: None, path: "/".to_owned(), host: host.to_owned() }
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        let count = match self.protocol {
+            Protocol::Http1 => 1,
+            Protocol::Http2 { concurrent_streams } => concurrent_streams.max(1),
+        };
+        let period = match self.pace {
+            Pace::PerSecond(rate) => Some(Duration::from_secs_f64(f64::from(count) / rate)),
+            Pace::Unpaced => None,
+        };
+        let phase = period.map_or(Duration::ZERO, |period| period.mul_f64(fastrand::f64()));
+        (0..count)
+            .map(|number| {
+                let offset = period.map_or(Duration::ZERO, |period| {
+                    period.mul_f64(f64::from(number) / f64::from(count))
+                });
+                Lane { period, next: Instant::now() + phase + offset, owed: false }
+            })
+            .collect()
+    }
+}
+
+// === impl ClientPool ===
+
+impl ClientPool {
+    /// Starts `count` clients, spread over a second. `spec` says what each one does, by its
+    /// number from 0; all connect to `port` at the address that `resolver` gives them then.
+    /// To be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// A resolver for each client cannot be set up.
+    pub fn start(
+        count: usize,
+        spec: impl Fn(usize) -> LongLivedClient,
+        resolver: &Resolver,
+        port: u16,
+    ) -> Result<Self> {
+        let stats = Arc::new(ClientStats::default());
+        let (stop, stopped) = watch::channel(false);
+        let mut clients = JoinSet::new();
+        for number in 0..count {
+            let client = Client {
+                spec: Arc::new(spec(number)),
+                resolver: Arc::new(resolver.another()?),
+                port,
+                stats: Arc::clone(&stats),
+                stop: stopped.clone(),
+            };
+            clients.spawn(client.run());
+        }
+        Ok(Self { stats, stop, clients })
+    }
+
+    /// The counters, which go on while the pool runs and stay readable after it.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<ClientStats> {
+        &self.stats
+    }
+
+    /// The numbers now.
+    #[must_use]
+    pub fn totals(&self) -> ClientTotals {
+        self.stats.totals()
+    }
+
+    /// Waits until the numbers are as wished, and gives them back.
+    ///
+    /// # Errors
+    ///
+    /// They are not after `bound`; the text holds them.
+    pub async fn wait_until(
+        &self,
+        bound: Duration,
+        wished: impl Fn(&ClientTotals) -> bool,
+    ) -> Result<ClientTotals> {
+        let deadline = Instant::now() + bound;
+        loop {
+            let totals = self.totals();
+            if wished(&totals) {
+                return Ok(totals);
+            }
+            if Instant::now() >= deadline {
+                bail!("not reached in {} s: {totals:?}", bound.as_secs_f64());
+            }
+            // The counters wake nobody: a million requests should not pay for one waiting test.
+            sleep(POLL_PAUSE).await;
+        }
+    }
+
+    /// Lets every request in flight end, then closes the connections.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of a client, if one did.
+    pub async fn stop(mut self) -> ClientTotals {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.clients.join_next().await {
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        self.stats.totals()
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    async fn run(self) {
+        if !self.pause(START_SPREAD.mul_f64(fastrand::f64())).await {
+            return;
+        }
+        let mut lanes = self.spec.lanes();
+        while let Some((connection, edge)) = self.connect().await {
+            let (connection, edge) = (Arc::new(connection), Arc::new(edge));
+            let mut running = JoinSet::new();
+            for lane in lanes.drain(..) {
+                running.spawn(lane.run(self.clone(), Arc::clone(&connection), Arc::clone(&edge)));
+            }
+            let mut end = None;
+            while let Some(ended) = running.join_next().await {
+                match ended {
+                    Ok((lane, lane_end)) => {
+                        end = end.or(lane_end);
+                        lanes.push(lane);
+                    }
+                    Err(error) => {
+                        if let Ok(panic) = error.try_into_panic() {
+                            std::panic::resume_unwind(panic);
+                        }
+                    }
+                }
+            }
+            self.note_end(&connection, &edge, end).await;
+        }
+    }
+
+    /// The next connection; `None` when it is time to stop.
+    async fn connect(&self) -> Option<(Connection, EdgeConnection)> {
+        let mut pause = FIRST_RECONNECT_PAUSE;
+        loop {
+            if *self.stop.borrow() {
+                return None;
+            }
+            match self.try_connect().await {
+                Ok(connected) => return Some(connected),
+                Err(error) => self.stats.connect_failed(&format!("{error:#}")),
+            }
+            if !self.pause(pause.mul_f64(0.5 + fastrand::f64())).await {
+                return None;
+            }
+            pause = (pause * 2).min(LAST_RECONNECT_PAUSE);
+        }
+    }
+
+    async fn try_connect(&self) -> Result<(Connection, EdgeConnection)> {
+        let address = self.resolver.resolve().await?;
+        let connection = Connection::open(
+            SocketAddrV4::new(address, self.port),
+            self.spec.protocol,
+            self.spec.tls.as_ref(),
+        )
+        .await?;
+        Ok((connection, self.stats.connection_opened(address)))
+    }
+
+    async fn note_end(&self, connection: &Connection, edge: &EdgeConnection, end: Option<End>) {
+        let end = match end {
+            Some(end) => end,
+            // We leave; the peer has not said anything.
+            None if *self.stop.borrow() => return,
+            None => connection.end().await,
+        };
+        match end {
+            End::Told => self.stats.closes_seen.add_one(),
+            End::ClosedIdle => {
+                self.stats.closes_seen.add_one();
+                self.stats.idle_closes.add_one();
+            }
+            End::Lost(what) => edge.lost(&what),
+        }
+    }
+
+    /// Waits; false when it is time to stop.
+    async fn pause(&self, time: Duration) -> bool {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = sleep(time) => true,
+            _ = stop.wait_for(|stop| *stop) => false,
+        }
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    /// Sends until the connection is of no more use or it is time to stop. Gives itself back,
+    /// and why the connection is of no more use, where a response (or its absence) said so.
+    async fn run(
+        mut self,
+        mut client: Client,
+        connection: Arc<Connection>,
+        edge: Arc<EdgeConnection>,
+    ) -> (Self, Option<End>) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = client.stop.wait_for(|stop| *stop) => return (self, None),
+                () = connection.ended() => return (self, None),
+                () = sleep_until(self.next), if self.period.is_some() && !self.owed => {}
+                // Unpaced or owed: it is time already.
+                () = std::future::ready(()), if self.period.is_none() || self.owed => {}
+            }
+            let spec = &client.spec;
+            let outcome = connection.get(&spec.host, &spec.path).await;
+            if matches!(outcome, Outcome::Unsent) {
+                client.stats.unsent.add_one();
+                self.owed = true;
+                return (self, None);
+            }
+            self.owed = false;
+            self.set_next();
+            let told = match outcome {
+                Outcome::Complete { latency, told_to_close } => {
+                    edge.response_ok(latency);
+                    told_to_close
+                }
+                Outcome::Wrong { what, told_to_close } => {
+                    edge.request_failed(&what);
+                    told_to_close
+                }
+                Outcome::Broken(what) => {
+                    edge.request_failed(&what);
+                    if spec.protocol == Protocol::Http1 {
+                        return (self, Some(End::Lost(what)));
+                    }
+                    // HTTP/2 may have lost one stream only; if it is the connection, the next
+                    // request is given back unsent.
+                    false
+                }
+                Outcome::Unsent => false,
+            };
+            if told {
+                return (self, Some(End::Told));
+            }
+        }
+    }
+
+    fn set_next(&mut self) {
+        if let Some(period) = self.period {
+            self.next = (self.next + period).max(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The shipped Envoy configurations, with addresses, names and paths filled in.
+//!
+//! What users copy from `envoy-configs/` is what runs here. Only ports, names, paths and the
+//! JSON of the filters' own configuration are put in their places; a place that is no longer
+//! there is an error, not something to step over.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::artifacts::workspace;
+use crate::tls::TestCertificates;
+
+const LISTENER: &str = "/static_resources/listeners/0";
+const NETWORK_FILTERS: &str = "/static_resources/listeners/0/filter_chains/0/filters";
+const CLUSTER: &str = "/static_resources/clusters/0";
+
+/// An Envoy configuration being filled in.
+#[derive(Clone, Debug)]
+pub struct Bootstrap(Value);
+
+/// A node as an edge sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint {
+    /// Where its Envoy listens.
+    pub address: SocketAddr,
+    /// Its weight among the nodes.
+    pub weight: u32,
+}
+
+// === impl Bootstrap ===
+
+impl Bootstrap {
+    /// Reads `envoy-configs/<name>`.
+    ///
+    /// # Errors
+    /// There is no such file, or it is not YAML.
+    pub fn shipped(name: &str) -> Result<Self> {
+        read_yaml(&workspace().join("envoy-configs").join(name)).map(Self)
+    }
+
+    /// Names the Envoy, and says where it listens for traffic and for its operator.
+    ///
+    /// # Errors
+    /// The configuration has no such places.
+    pub fn listen(&mut self, id: &str, traffic: SocketAddr, admin: SocketAddr) -> Result<()> {
+        self.set("/node/id", json!(id))?;
+        self.set("/admin/address", socket_address(admin))?;
+        self.set(&format!("{LISTENER}/address"), socket_address(traffic))
+    }
+
+    /// Says where requests go.
+    ///
+    /// # Errors
+    /// The configuration has no such place.
+    pub fn upstreams(&mut self, upstreams: &[Endpoint]) -> Result<()> {
+        let endpoints: Vec<_> = upstreams
+            .iter()
+            .map(|upstream| {
+                json!({
+                    "endpoint": { "address": socket_address(upstream.address) },
+                    "load_balancing_weight": upstream.weight,
+                })
+            })
+            .collect();
+        self.set(&format!("{CLUSTER}/type"), json!("STATIC"))?;
+        self.set(&format!("{CLUSTER}/load_assignment/endpoints/0/lb_endpoints"), json!(endpoints))
+    }
+
+    /// Announces the load balancer under `id` in the health checks of its nodes, which are
+    /// made every `interval`.
+    ///
+    /// # Errors
+    /// The configuration has no such place.
+    pub fn announce(&mut self, id: &str, interval: &str) -> Result<()> {
+        let check = format!("{CLUSTER}/health_checks/0");
+        let header = format!("{check}/http_health_check/request_headers_to_add/0/header/value");
+        self.set(&header, json!(format!("id=\"{id}\"")))?;
+        self.set(&format!("{check}/interval"), json!(interval))?;
+        self.set(&format!("{check}/no_traffic_interval"), json!(interval))
+    }
+
+    /// Has requests go to the upstreams over HTTP/2.
+    ///
+    /// # Errors
+    /// The configuration has no cluster.
+    pub fn upstream_http2(&mut self) -> Result<()> {
+        let cluster = self.at(CLUSTER)?.as_object_mut().context("the cluster is no object")?;
+        cluster.insert(
+            "typed_extension_protocol_options".into(),
+            json!({
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": { "http2_protocol_options": {} }
+                }
+            }),
+        );
+        Ok(())
+    }
+
+    /// Serves TLS with the shipped fragment.
+    ///
+    /// # Errors
+    /// The fragment cannot be read, or there is no filter chain.
+    pub fn downstream_tls(&mut self, certificates: &TestCertificates) -> Result<()> {
+        let mut tls = Self::shipped("downstream-tls.yaml")?;
+        let certificate = "/transport_socket/typed_config/common_tls_context/tls_certificates/0";
+        for (field, path) in [
+            ("certificate_chain", certificates.certificate_path()),
+            ("private_key", certificates.key_path()),
+        ] {
+            tls.set(&format!("{certificate}/{field}/filename"), json!(path))?;
+        }
+        let socket = tls.at("/transport_socket")?.take();
+        let chain = self.at(&format!("{LISTENER}/filter_chains/0"))?;
+        chain
+            .as_object_mut()
+            .context("the filter chain is no object")?
+            .insert("transport_socket".into(), socket);
+        Ok(())
+    }
+
+    /// Takes the module of the filter `name` from `filters`, and lays `overlay` over its
+    /// configuration, field by field; a field that is `null` there is taken out.
+    ///
+    /// # Errors
+    /// There is no such filter, or its configuration is not JSON.
+    pub fn spillway(&mut self, name: &str, filters: &Path, overlay: &Value) -> Result<()> {
+        let filter = self.filter(name)?;
+        let file = filter
+            .pointer_mut("/typed_config/config/vm_config/code/local/filename")
+            .with_context(|| format!("{name} has no file"))?;
+        let module = Path::new(file.as_str().unwrap_or_default())
+            .file_name()
+            .with_context(|| format!("{name} names no module"))?
+            .to_owned();
+        *file = json!(filters.join(module));
+        let configuration = filter
+            .pointer_mut("/typed_config/config/configuration/value")
+            .with_context(|| format!("{name} has no configuration"))?;
+        let mut json: Value = serde_json::from_str(configuration.as_str().unwrap_or_default())
+            .with_context(|| format!("the configuration of {name} is not JSON"))?;
+        lay_over(&mut json, overlay);
+        *configuration = json!(json.to_string());
+        Ok(())
+    }
+
+    /// Gives the filter `name` this text as its configuration, whatever it may be.
+    ///
+    /// # Errors
+    /// There is no such filter.
+    pub fn raw_configuration(&mut self, name: &str, text: &str) -> Result<()> {
+        let configuration = self
+            .filter(name)?
+            .pointer_mut("/typed_config/config/configuration/value")
+            .with_context(|| format!("{name} has no configuration"))?;
+        *configuration = json!(text);
+        Ok(())
+    }
+
+    /// Takes the filter `name` out of its chain.
+    ///
+    /// # Errors
+    /// There is no such filter.
+    pub fn without(&mut self, name: &str) -> Result<()> {
+        let place = self.place_of(name)?;
+        let (chain, index) = place.rsplit_once('/').context("no chain")?;
+        let index: usize = index.parse()?;
+        self.at(chain)?.as_array_mut().context("no list of filters")?.remove(index);
+        Ok(())
+    }
+
+    /// The value at a JSON pointer, to be changed.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn at(&mut self, pointer: &str) -> Result<&mut Value> {
+        self.0.pointer_mut(pointer).with_context(|| format!("the configuration has no {pointer}"))
+    }
+
+    /// The whole configuration.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        self.0
+    }
+
+    fn set(&mut self, pointer: &str, value: Value) -> Result<()> {
+        *self.at(pointer)? = value;
+        Ok(())
+    }
+
+    fn filter(&mut self, name: &str) -> Result<&mut Value> {
+        let place = self.place_of(name)?;
+        self.at(&place)
+    }
+
+    /// The pointer to the network or HTTP filter `name` of the first listener.
+    fn place_of(&self, name: &str) -> Result<String> {
+        let network = self.0.pointer(NETWORK_FILTERS).and_then(Value::as_array);
+        for (n, filter) in network.context("no network filters")?.iter().enumerate() {
+            if filter["name"] == name {
+                return Ok(format!("{NETWORK_FILTERS}/{n}"));
+            }
+            let http = filter.pointer("/typed_config/http_filters").and_then(Value::as_array);
+            let found = http.and_then(|http| http.iter().position(|f| f["name"] == name));
+            if let Some(h) = found {
+                return Ok(format!("{NETWORK_FILTERS}/{n}/typed_config/http_filters/{h}"));
+            }
+        }
+        anyhow::bail!("the configuration has no filter {name}")
+    }
+}
+
+/// Reads a YAML file, with its anchors resolved, as JSON.
+///
+/// # Errors
+/// It cannot be read, or is not YAML.
+pub fn read_yaml(path: &Path) -> Result<Value> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_yaml_ng::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))
+}
+
+fn socket_address(address: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } })
+}
+
+fn lay_over(base: &mut Value, overlay: &Value) {
+    let (Value::Object(base), Value::Object(overlay)) = (&mut *base, overlay) else {
+        *base = overlay.clone();
+        return;
+    };
+    for (name, value) in overlay {
+        if value.is_null() {
+            base.remove(name);
+        } else {
+            // Policies exclude each other: what is laid over replaces a field as a whole.
+            base.insert(name.clone(), value.clone());
+        }
+    }
+}

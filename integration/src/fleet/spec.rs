@@ -1,0 +1,159 @@
+//! What a fleet is to be like.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::config::{Bootstrap, Endpoint};
+use crate::application::Application;
+use crate::tls::TestCertificates;
+
+/// What a fleet is to be like; [`FleetSpec::default`] is the shipped configuration with one edge,
+/// one node, one worker each.
+#[derive(Clone, Debug)]
+pub struct FleetSpec {
+    /// Edges at the start.
+    pub edges: usize,
+    /// One node for each weight.
+    pub node_weights: Vec<u32>,
+    /// Worker threads of each edge.
+    pub edge_workers: u32,
+    /// Worker threads of each node's Envoy.
+    pub node_workers: u32,
+    /// Whether edges use `edge-native-drain.yaml` rather than `edge.yaml`.
+    pub native_drain: bool,
+    /// Whether edges serve TLS.
+    pub tls: bool,
+    /// Whether requests go from edge to node over HTTP/2.
+    pub upstream_http2: bool,
+    /// Whether the Spillway filters are in the edges' chains.
+    pub edge_filters: bool,
+    /// Whether the Spillway filter is in the nodes' chains. Without it an application can play
+    /// a node that does as it pleases.
+    pub node_filter: bool,
+    /// Laid over the configuration of the HTTP role.
+    pub http: Value,
+    /// Laid over the configuration of the connection role.
+    pub connection: Value,
+    /// Laid over the configuration of the node's filter.
+    pub node: Value,
+    /// How often edges check their nodes, and so announce themselves.
+    pub health_check_interval: String,
+    /// What stands behind the nodes.
+    pub application: StartApplication,
+}
+
+/// How the application of a node is started.
+#[derive(Clone, Copy)]
+pub struct StartApplication(
+    pub fn(Ipv4Addr) -> Pin<Box<dyn Future<Output = Result<Application>> + Send>>,
+);
+
+/// All that the configuration of an edge is made of.
+#[derive(Debug)]
+pub struct EdgeConfig<'a> {
+    /// What the fleet is like.
+    pub spec: &'a FleetSpec,
+    /// The edge's name.
+    pub name: &'a str,
+    /// Where clients reach it.
+    pub address: SocketAddr,
+    /// Where its operator does.
+    pub admin: SocketAddr,
+    /// Its nodes.
+    pub nodes: &'a [Endpoint],
+    /// Folder of the filters.
+    pub filters: &'a Path,
+    /// For TLS.
+    pub certificates: &'a TestCertificates,
+}
+
+// === impl FleetSpec ===
+
+impl Default for FleetSpec {
+    fn default() -> Self {
+        Self {
+            edges: 1,
+            node_weights: vec![1],
+            edge_workers: 1,
+            node_workers: 1,
+            native_drain: false,
+            tls: false,
+            upstream_http2: false,
+            edge_filters: true,
+            node_filter: true,
+            http: json!({}),
+            connection: json!({}),
+            node: json!({}),
+            health_check_interval: "1s".into(),
+            application: StartApplication(|address| Box::pin(Application::start(address))),
+        }
+    }
+}
+
+impl FleetSpec {
+    /// Nodes that ask to close every connection they see, as soon as they have seen it twice.
+    #[must_use]
+    pub fn closing_everything(self) -> Self {
+        let node = json!({
+            "close_rate": { "per_second": 10_000 },
+            "min_connection_age": "0s",
+            "share_window": "1s",
+        });
+        let http = json!({ "max_closes_per_second": 100_000 });
+        Self { node, http, ..self }
+    }
+}
+
+// === impl StartApplication ===
+
+impl StartApplication {
+    pub(super) async fn start(self, address: Ipv4Addr) -> Result<Application> {
+        (self.0)(address).await
+    }
+}
+
+impl fmt::Debug for StartApplication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StartApplication")
+    }
+}
+
+// === impl EdgeConfig ===
+
+impl EdgeConfig<'_> {
+    /// The bootstrap of the edge.
+    ///
+    /// # Errors
+    /// The shipped configuration has changed its shape.
+    pub fn bootstrap(&self) -> Result<Bootstrap> {
+        let spec = self.spec;
+        let name = if spec.native_drain { "edge-native-drain.yaml" } else { "edge.yaml" };
+        let mut bootstrap = Bootstrap::shipped(name)?;
+        bootstrap.listen(self.name, self.address, self.admin)?;
+        bootstrap.upstreams(self.nodes)?;
+        bootstrap.announce(self.name, &spec.health_check_interval)?;
+        if spec.upstream_http2 {
+            bootstrap.upstream_http2()?;
+        }
+        if spec.tls {
+            bootstrap.downstream_tls(self.certificates)?;
+        }
+        bootstrap.spillway("spillway.http", self.filters, &spec.http)?;
+        if !spec.native_drain {
+            bootstrap.spillway("spillway.connection", self.filters, &spec.connection)?;
+        }
+        if !spec.edge_filters {
+            bootstrap.without("spillway.http")?;
+            if !spec.native_drain {
+                bootstrap.without("spillway.connection")?;
+            }
+        }
+        Ok(bootstrap)
+    }
+}

@@ -1,0 +1,13 @@
+//! The harness.
+
+pub mod application;
+pub mod artifacts;
+pub mod client;
+pub mod dns;
+pub mod envoy;
+pub mod fleet;
+pub mod live;
+pub mod loopback;
+pub mod process;
+pub mod report;
+pub mod tls;

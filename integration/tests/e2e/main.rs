@@ -1,0 +1,13 @@
+//! What Spillway does, on real Envoys with real clients.
+//!
+//! Each module is one promise. Envoy is found or installed as for the demo
+//! (`integration::envoy::locate`); without it these tests fail, they do not skip.
+
+mod bad_configuration;
+mod closing;
+mod guard;
+mod headers;
+mod no_request_lost;
+mod other_connections;
+mod rates;
+mod support;
