@@ -1,6 +1,7 @@
 //! The HTTP role: one request and its response.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use proxy_host::{
     MapType, Status, get_header, get_property, remove_header, replace_header, set_property,
@@ -46,23 +47,13 @@ impl HttpRole {
         let now = vm.now.get();
         let mut connections = vm.connections.borrow_mut();
         let connection = id.ok().and_then(|id| connections.of_request(id, now));
-        let origin = match &connection {
-            Some(connection) => {
-                connection.request_started(now);
-                Origin {
-                    connection: connection.id(),
-                    age: connection.age(now),
-                    open: connections.open(),
-                }
-            }
-            None => {
-                vm.counters.requests_untracked.add(1);
-                Origin {
-                    connection: id.unwrap_or(0),
-                    age: <_>::default(),
-                    open: connections.open(),
-                }
-            }
+        let open = connections.open();
+        let origin = if let Some(connection) = &connection {
+            connection.request_started(now);
+            Origin { connection: connection.id(), age: connection.age(now), open }
+        } else {
+            vm.counters.requests_untracked.add(1);
+            Origin { connection: id.unwrap_or(0), age: Duration::ZERO, open }
         };
         drop(connections);
         self.connection = connection;

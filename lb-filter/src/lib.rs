@@ -11,9 +11,19 @@
 //! It never holds up or fails a request: where a host call does not do what it should, the
 //! error is counted, and the request or connection is left as it is.
 
-// A cdylib has no API to document: its only public item is made by the SDK's macro.
-#![allow(missing_docs)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    reason = "a cdylib has no API to document: its only public item is made by the SDK's macro"
+)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable
+)]
 
 mod close_limit;
 mod connection_role;

@@ -63,7 +63,7 @@ impl Metrics {
         }
         if let Some(gauge) = &mut self.close_rate {
             // A gauge holds whole numbers; closes per second are often less than one.
-            #[allow(clippy::cast_possible_truncation)] // Saturates.
+            #[allow(clippy::cast_possible_truncation, reason = "saturates")]
             let _ = gauge.update((node.close_rate().get() * 1000.0).round() as i64);
         }
     }

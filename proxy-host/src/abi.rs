@@ -76,9 +76,10 @@ pub(crate) fn returned(get: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Res
     if data.is_null() || len == 0 {
         return Ok(Vec::new());
     }
+    let slice = std::ptr::slice_from_raw_parts_mut(data, len);
     // SAFETY: the host has put the value into memory it got from our `proxy_on_memory_allocate`,
     // a boxed slice of exactly `len` bytes, and gives it up.
-    Ok(unsafe { Vec::from_raw_parts(data, len, len) })
+    Ok(unsafe { Box::from_raw(slice) }.into_vec())
 }
 
 pub(crate) mod import {

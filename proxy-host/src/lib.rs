@@ -7,7 +7,15 @@
 //!
 //! Names are those of the ABI (proxy-wasm/spec, version 0.2.1), without `proxy_`.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable
+)]
 
 mod abi;
 mod clock;

@@ -16,10 +16,10 @@ use crate::{ConnectionId, Timestamp};
 pub const MAX_FIRST_SEEN: usize = 65_536;
 
 /// A connection known by its requests only counts as open this long after the last one.
-pub const OPEN_AFTER_REQUEST: Duration = Duration::from_secs(60);
+pub const OPEN_AFTER_REQUEST: Duration = Duration::from_mins(1);
 
 /// A connection known by its requests only is forgotten this long after the last one.
-pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+pub const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 
 /// A connection, shared by whoever holds a context on it.
 #[derive(Debug)]

@@ -93,7 +93,9 @@ impl<'a> Head<'a> {
             // The usual case: nothing but the status line has to be moved.
             return Announcement::Rewrite { replace: start + self.status_line.len(), with };
         }
-        others.iter().for_each(|line| with.extend_from_slice(line));
+        for line in others {
+            with.extend_from_slice(line);
+        }
         with.extend_from_slice(b"\r\n");
         Announcement::Rewrite { replace: start + self.len, with }
     }

@@ -45,8 +45,11 @@ impl Pacer {
     /// Closes that are due now.
     #[must_use]
     pub fn due(&self) -> usize {
-        // Not negative by construction, and far below 2^32 by the cap on rates.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "never negative, and saturates"
+        )]
         let due = self.credit.floor() as usize;
         due
     }
@@ -59,7 +62,11 @@ impl Pacer {
     /// Takes whole closes that lapsed at the cap since the last call: they could not be asked
     /// for, because responses were too rare or connections not eligible.
     pub fn take_lapsed(&mut self) -> u64 {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "never negative, and saturates"
+        )]
         let whole = self.lapsed.floor() as u64;
         self.lapsed -= self.lapsed.floor();
         whole

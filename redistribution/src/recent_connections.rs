@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::VmToken;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn connection(id: u64) -> NamedConnection {
         NamedConnection { vm: VmToken::from_random(1), id }

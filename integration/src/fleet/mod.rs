@@ -205,6 +205,15 @@ impl Fleet {
         self.edges[index].envoy.kill().await
     }
 
+    /// Gives a node away, to be ended by the caller; edges still try it until it fails their
+    /// health checks.
+    ///
+    /// # Panics
+    /// There is no such node.
+    pub fn remove_node(&mut self, index: usize) -> Node {
+        self.nodes.remove(index)
+    }
+
     async fn add_node(&mut self) -> Result<()> {
         let number = u8::try_from(self.nodes.len()).context("too many nodes")?;
         let name = format!("node-{}", number + 1);

@@ -4,9 +4,18 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::header::HeaderValue;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use integration::application::{Application, Body};
 use integration::client::{ClientPool, LongLivedClient, Pace, Protocol};
 use integration::envoy::Envoy;
-use integration::fleet::{Fleet, NAME};
+use integration::fleet::{Fleet, NAME, StartApplication};
+use redistribution::wire::{Position, Stamp};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
@@ -49,10 +58,7 @@ pub async fn node(envoy: &Envoy, name: &str) -> Result<u64> {
 /// Sends a little traffic until all nodes ask for closes.
 pub async fn warm_up(fleet: &Fleet) -> Result<()> {
     let pace = Pace::PerSecond(20.0);
-    let spec = |_| LongLivedClient {
-        tls: None,
-        ..LongLivedClient::new(Protocol::Http1, pace, NAME.trim_end_matches('.'))
-    };
+    let spec = |_| LongLivedClient::new(Protocol::Http1, pace, NAME.trim_end_matches('.'));
     let _clients = ClientPool::start(2, spec, &fleet.resolver()?, fleet.port())?;
     eventually("the nodes ask for closes", || async {
         for node in fleet.nodes() {
@@ -64,6 +70,94 @@ pub async fn warm_up(fleet: &Fleet) -> Result<()> {
     })
     .await;
     Ok(())
+}
+
+/// Stands behind a node without the filter and asks for closes by the word of the client:
+/// `/stamp` answers with the stamp, `/own` asks to close the connection of the request,
+/// `/other-edge` asks it of another load balancer, and `/close/VM/ID` names a connection.
+pub fn puppet() -> StartApplication {
+    StartApplication(|address| Box::pin(Application::serve(address, answer_as_puppet)))
+}
+
+async fn answer_as_puppet(request: Request<Incoming>) -> Response<Body> {
+    let header = request.headers().get("spillway-lb").map(|value| value.as_bytes().to_vec());
+    let header = header.unwrap_or_default();
+    let stamp = Stamp::parse(&header).ok().and_then(|stamp| stamp.position);
+    let own = stamp.map(|at| format!("{};vm={}", at.connection, at.vm));
+    let path: Vec<_> = request.uri().path().split('/').skip(1).collect();
+    let close = match (path.as_slice(), own) {
+        (["own"], Some(own)) => Some(format!("lb=\"edge-1\", conns=({own})")),
+        (["other-edge"], Some(own)) => Some(format!("lb=\"edge-2\", conns=({own})")),
+        (["close", vm, id], _) => Some(format!("lb=\"edge-1\", conns=({id};vm={vm})")),
+        _ => None,
+    };
+    let mut response = Response::new(Body::from(header));
+    if let Some(close) = close.and_then(|close| HeaderValue::from_str(&close).ok()) {
+        response.headers_mut().insert("spillway-close", close);
+    }
+    response
+}
+
+/// A connection to the first edge that is used by hand, one request after the other.
+pub struct Session {
+    sender: Sender,
+    over: tokio::task::JoinHandle<()>,
+}
+
+enum Sender {
+    One(http1::SendRequest<Body>),
+    Two(http2::SendRequest<Body>),
+}
+
+impl Session {
+    /// Connects.
+    pub async fn open(fleet: &Fleet, http: Http) -> Result<Self> {
+        let stream = TcpStream::connect(fleet.edges()[0].address).await?;
+        let io = TokioIo::new(stream);
+        match http {
+            Http::One => {
+                let (sender, connection) = http1::handshake(io).await?;
+                let over = tokio::spawn(async { drop(connection.await) });
+                Ok(Self { sender: Sender::One(sender), over })
+            }
+            Http::Two => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+                let over = tokio::spawn(async { drop(connection.await) });
+                Ok(Self { sender: Sender::Two(sender), over })
+            }
+        }
+    }
+
+    /// Sends a request and reads its whole response; the body, and the `connection` header.
+    pub async fn get(&mut self, path: &str) -> Result<(String, Option<String>)> {
+        let uri = format!("http://{}{path}", NAME.trim_end_matches('.'));
+        let request = Request::get(uri).header("host", NAME.trim_end_matches('.'));
+        let request = request.body(Body::default())?;
+        let response = match &mut self.sender {
+            Sender::One(sender) => sender.send_request(request).await?,
+            Sender::Two(sender) => sender.send_request(request).await?,
+        };
+        anyhow::ensure!(response.status() == 200, "{response:?}");
+        let connection = response.headers().get("connection");
+        let connection = connection.and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((String::from_utf8(body.to_vec())?, connection))
+    }
+
+    /// Where the edge says it is.
+    pub async fn position(&mut self) -> Result<Position> {
+        let (stamp, _) = self.get("/stamp").await?;
+        Stamp::parse(stamp.as_bytes())?.position.context("no position")
+    }
+
+    /// Whether the connection is still there, and takes requests.
+    pub fn is_open(&self) -> bool {
+        let closed = match &self.sender {
+            Sender::One(sender) => sender.is_closed(),
+            Sender::Two(sender) => sender.is_closed(),
+        };
+        !closed && !self.over.is_finished()
+    }
 }
 
 /// What curl is to speak.

@@ -59,7 +59,7 @@ impl LbConfig {
         reader::read(bytes, |object| {
             let defaults = Self::default();
             let roles = [("http", Role::Http), ("connection", Role::Connection)];
-            let drain = Duration::from_millis(100)..=Duration::from_secs(3600);
+            let drain = Duration::from_millis(100)..=Duration::from_hours(1);
             Self {
                 role: object
                     .field("role")

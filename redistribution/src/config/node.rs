@@ -7,8 +7,8 @@ use super::{Mistakes, Mode};
 use crate::close_rate::{CloseRate, PerSecond, Share};
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// The configuration of a node's filter.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,14 +139,14 @@ mod tests {
             Ok(NodeConfig {
                 mode: Mode::Observe,
                 close_rate: CloseRate::PerSecond(PerSecond::new(2.5).unwrap()),
-                min_connection_age: Duration::from_secs(60),
+                min_connection_age: Duration::from_mins(1),
                 share: Share::Fixed { vms: 4 },
                 share_window: Duration::from_secs(20),
                 lb_timeout: Duration::from_secs(150),
             })
         );
         let age = NodeConfig::parse(br#"{"close_rate": {"mean_connection_age": "10m"}}"#);
-        assert_eq!(age.unwrap().close_rate, CloseRate::MeanConnectionAge(Duration::from_secs(600)));
+        assert_eq!(age.unwrap().close_rate, CloseRate::MeanConnectionAge(Duration::from_mins(10)));
     }
 
     #[test]

@@ -128,7 +128,11 @@ pub(super) fn whole_number(
 ) -> impl FnOnce(&Value) -> Result<u32, String> {
     move |value| {
         let whole = value.as_f64().filter(|number| number.fract() == 0.0);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Saturates.
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and the range is checked next"
+        )]
         whole.map(|number| number as u32).filter(|number| range.contains(number)).ok_or_else(|| {
             format!("must be a whole number from {} to {}", range.start(), range.end())
         })

@@ -61,7 +61,7 @@ struct Entry<'s, 'v, 'de> {
 struct Members<'s, 'v, 'de> {
     list: &'v mut Vec<Member<'de>>,
     parameter: &'s KeyRef,
-    max_members: usize,
+    max: usize,
 }
 
 /// Where the parameter of one member goes.
@@ -106,7 +106,7 @@ impl<'de> EntryVisitor<'de> for Entry<'_, '_, 'de> {
         *self.value = Value::InnerList(Vec::new());
         Ok(match self.value {
             Value::InnerList(list) => {
-                Some(Members { list, parameter: self.parameter, max_members: self.max_members })
+                Some(Members { list, parameter: self.parameter, max: self.max_members })
             }
             _ => None,
         })
@@ -120,10 +120,10 @@ impl<'de> InnerListVisitor<'de> for Members<'_, '_, 'de> {
 
     fn item(&mut self) -> Result<impl ItemVisitor<'de>, Self::Error> {
         let list = &mut *self.list;
-        let (key, max_members) = (self.parameter, self.max_members);
+        let (key, max) = (self.parameter, self.max);
         Ok(move |item| {
             let list = list;
-            let member = if list.len() < max_members {
+            let member = if list.len() < max {
                 list.push(Member { item, parameter: None });
                 list.last_mut()
             } else {

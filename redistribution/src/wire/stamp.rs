@@ -70,21 +70,21 @@ impl<'a> Stamp<'a> {
     /// What is malformed, misses `id`, or has `seq` without the keys that belong to it.
     pub fn parse(header: &'a [u8]) -> Result<Self, Error> {
         let [id, pool, vm, seq, total, conn, age, open, weight] = SCHEMA.read(header)?;
-        let position = match unsigned(seq, "seq")? {
+        let position = match unsigned(&seq, "seq")? {
             None => None,
             Some(seq) => Some(Position {
-                vm: token(vm)?,
+                vm: token(&vm)?,
                 seq,
-                total: unsigned(total, "total")?.unwrap_or(seq),
-                connection: unsigned(conn, "conn")?.ok_or(Error::Missing("conn"))?,
-                age: Duration::from_secs(unsigned(age, "age")?.unwrap_or(0)),
-                open: unsigned(open, "open")?.unwrap_or(0),
+                total: unsigned(&total, "total")?.unwrap_or(seq),
+                connection: unsigned(&conn, "conn")?.ok_or(Error::Missing("conn"))?,
+                age: Duration::from_secs(unsigned(&age, "age")?.unwrap_or(0)),
+                open: unsigned(&open, "open")?.unwrap_or(0),
             }),
         };
         Ok(Self {
             id: name(id, "id")?.ok_or(Error::Missing("id"))?,
             pool: name(pool, "pool")?.unwrap_or(Cow::Borrowed(DEFAULT_POOL)),
-            weight: positive(weight, "weight")?.unwrap_or(1.0),
+            weight: positive(&weight, "weight")?.unwrap_or(1.0),
             position,
         })
     }
@@ -102,7 +102,7 @@ impl<'a> Stamp<'a> {
         if pool.as_str() != DEFAULT_POOL {
             dictionary.bare_item(POOL, pool);
         }
-        #[allow(clippy::float_cmp)] // Exactly what `parse` puts where the key is left out.
+        #[allow(clippy::float_cmp, reason = "exactly what `parse` puts where the key is left out")]
         if self.weight != 1.0
             && let Ok(weight) = Decimal::try_from(self.weight)
         {
@@ -133,7 +133,7 @@ fn name<'a>(value: Value<'a>, key: &'static str) -> Result<Option<Cow<'a, str>>,
     if is_valid_name(&text) { Ok(Some(text)) } else { Err(Error::Invalid(key)) }
 }
 
-fn token(value: Value<'_>) -> Result<VmToken, Error> {
+fn token(value: &Value<'_>) -> Result<VmToken, Error> {
     match value {
         Value::Absent => Err(Error::Missing("vm")),
         Value::Item(BareItemFromInput::Token(token)) => {
@@ -143,21 +143,21 @@ fn token(value: Value<'_>) -> Result<VmToken, Error> {
     }
 }
 
-fn unsigned(value: Value<'_>, key: &'static str) -> Result<Option<u64>, Error> {
+fn unsigned(value: &Value<'_>, key: &'static str) -> Result<Option<u64>, Error> {
     match value {
         Value::Absent => Ok(None),
         Value::Item(BareItemFromInput::Integer(number)) => {
-            u64::try_from(number).map(Some).map_err(|_| Error::Invalid(key))
+            u64::try_from(*number).map(Some).map_err(|_| Error::Invalid(key))
         }
         _ => Err(Error::Invalid(key)),
     }
 }
 
-fn positive(value: Value<'_>, key: &'static str) -> Result<Option<f64>, Error> {
+fn positive(value: &Value<'_>, key: &'static str) -> Result<Option<f64>, Error> {
     let number = match value {
         Value::Absent => return Ok(None),
-        Value::Item(BareItemFromInput::Decimal(number)) => f64::from(number),
-        Value::Item(BareItemFromInput::Integer(number)) => i64::from(number) as f64,
+        Value::Item(BareItemFromInput::Decimal(number)) => f64::from(*number),
+        Value::Item(BareItemFromInput::Integer(number)) => i64::from(*number) as f64,
         _ => return Err(Error::Invalid(key)),
     };
     if number > 0.0 { Ok(Some(number)) } else { Err(Error::Invalid(key)) }
