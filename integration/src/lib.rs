@@ -3,6 +3,7 @@
 pub mod application;
 pub mod artifacts;
 pub mod client;
+pub mod demo;
 pub mod dns;
 pub mod envoy;
 pub mod fleet;

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use crate::request_share::RequestShare;
+use crate::request_share::Portion;
 
-/// A rate in events per second; finite and not negative.
+/// A rate in events per second, from 0 to [`PerSecond::MAX`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct PerSecond(f64);
 
@@ -21,11 +21,11 @@ pub enum CloseRate {
     MeanConnectionAge(Duration),
 }
 
-/// What a node knows of one VM of a load balancer.
+/// What a node knows of one VM of a load balancer, for a stretch of time.
 #[derive(Clone, Copy, Debug)]
-pub struct VmTraffic<'a> {
-    /// The measured share; for [`Share::Fixed`] only its existence matters.
-    pub share: &'a RequestShare,
+pub struct VmTraffic {
+    /// What the requests handled here in that time are worth.
+    pub portion: Portion,
     /// Downstream connections open in that VM, as last stamped.
     pub open: u64,
 }
@@ -49,10 +49,13 @@ impl PerSecond {
     /// No events.
     pub const ZERO: Self = Self(0.0);
 
-    /// `rate` events per second; `None` if that is negative or not finite.
+    /// More than anybody has connections: sums and products of rates and times stay finite.
+    pub const MAX: Self = Self(1e15);
+
+    /// `rate` events per second; `None` if that is negative, above [`MAX`](Self::MAX) or no number.
     #[must_use]
     pub fn new(rate: f64) -> Option<Self> {
-        (rate.is_finite() && rate >= 0.0).then_some(Self(rate))
+        (0.0..=Self::MAX.0).contains(&rate).then_some(Self(rate))
     }
 
     /// Events per second.
@@ -70,47 +73,47 @@ impl PerSecond {
 
 impl std::iter::Sum for PerSecond {
     fn sum<I: Iterator<Item = Self>>(rates: I) -> Self {
-        Self(rates.map(Self::get).sum())
+        Self(rates.map(Self::get).sum::<f64>().min(Self::MAX.0))
     }
 }
 
 // === impl CloseRate ===
 
 impl CloseRate {
-    /// This node's part of a load balancer's close rate: the sum over the VMs it hears from.
+    /// The closes this node owes a load balancer for the traffic of its VMs in a time of
+    /// `elapsed`.
     ///
     /// A rate for the load balancer as a whole is taken by the share of *its* requests; what a
     /// VM reports of itself (`open`) by the share of *that VM's*. Both are exact, also
     /// for a node that hears from some of the VMs only.
     #[must_use]
-    pub fn of_node<'a>(
+    pub fn closes_owed(
         &self,
         share: Share,
-        vms: impl IntoIterator<Item = VmTraffic<'a>>,
-    ) -> PerSecond {
+        elapsed: Duration,
+        vms: impl IntoIterator<Item = VmTraffic>,
+    ) -> f64 {
+        let fixed = |vms: u32| elapsed / vms.max(1);
         let mut vms = vms.into_iter().peekable();
-        if vms.peek().is_none() {
-            return PerSecond::ZERO;
-        }
         match (self, share) {
             (Self::PerSecond(rate), Share::Measured) => {
-                let share: f64 = vms.filter_map(|vm| vm.share.of_load_balancer()).sum();
-                PerSecond(rate.0 * share.min(1.0))
+                vms.map(|vm| rate.over(vm.portion.of_load_balancer)).sum()
             }
-            (Self::PerSecond(rate), Share::Fixed { vms }) => PerSecond(rate.0 / f64::from(vms)),
+            (Self::PerSecond(_), Share::Fixed { .. }) if vms.peek().is_none() => 0.0,
+            (Self::PerSecond(rate), Share::Fixed { vms }) => rate.over(fixed(vms)),
             (Self::MeanConnectionAge(age), Share::Measured) => {
-                vms.filter_map(|vm| Some(renewal(vm.open, *age, vm.share.of_vm()?))).sum()
+                vms.map(|vm| renewal(vm.open, *age).over(vm.portion.of_vm)).sum()
             }
             (Self::MeanConnectionAge(age), Share::Fixed { vms: count }) => {
-                vms.map(|vm| renewal(vm.open, *age, 1.0 / f64::from(count))).sum()
+                vms.map(|vm| renewal(vm.open, *age).over(fixed(count))).sum()
             }
         }
     }
 }
 
-/// The rate that renews `open` connections once in `age`, times `share`.
-fn renewal(open: u64, age: Duration, share: f64) -> PerSecond {
-    PerSecond::new(open as f64 / age.as_secs_f64() * share).unwrap_or_default()
+/// The rate that renews `open` connections once in `age`.
+fn renewal(open: u64, age: Duration) -> PerSecond {
+    PerSecond::new(open as f64 / age.as_secs_f64()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -119,82 +122,66 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::wire::Position;
-    use crate::{Timestamp, VmToken};
 
-    /// A VM that has forwarded `seq` of its load balancer's `total` requests, `own` of them here.
-    fn share(own: u64, seq: u64, total: u64) -> RequestShare {
-        let at = |part: u64| Timestamp::from_nanos(part * 1_000_000_000 / own);
-        let position = |part: u64| Position {
-            vm: VmToken::from_random(1),
-            seq: part * seq / own,
-            total: part * total / own,
-            connection: 0,
-            age: Duration::ZERO,
-            open: 0,
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What a node sees of a VM in a second: its parts of the VM's and of all requests.
+    fn vm(of_vm: f64, of_load_balancer: f64, open: u64) -> VmTraffic {
+        let portion = Portion {
+            of_vm: SECOND.mul_f64(of_vm),
+            of_load_balancer: SECOND.mul_f64(of_load_balancer),
         };
-        let mut share = RequestShare::new(Duration::from_secs(10), &position(0), at(0));
-        for part in 1..=own {
-            share.observe(&position(part), at(part));
-        }
-        share
+        VmTraffic { portion, open }
     }
 
     fn per_second(rate: f64) -> CloseRate {
         CloseRate::PerSecond(PerSecond::new(rate).unwrap())
     }
 
-    fn near(actual: PerSecond, expected: f64) {
-        assert!((actual.get() / expected - 1.0).abs() < 0.01, "{actual:?}, not {expected}");
+    fn assert_near(actual: f64, expected: f64) {
+        assert!((actual / expected - 1.0).abs() < 1e-6, "{actual}, not {expected}");
     }
 
     #[test]
     fn rates_are_finite_and_not_negative() {
-        for rate in [-1.0, f64::NAN, f64::INFINITY] {
+        for rate in [-1.0, f64::NAN, f64::INFINITY, f64::MAX] {
             assert_eq!(PerSecond::new(rate), None);
         }
+        assert_eq!([PerSecond::MAX; 2].into_iter().sum::<PerSecond>(), PerSecond::MAX);
     }
 
     #[test]
     fn nodes_together_close_at_the_rate_wanted_however_they_share_the_requests() {
-        // Two VMs of an edge (7000 and 3000 requests), three node VMs. The first hears from one
-        // VM only, as happens with one HTTP/2 upstream connection for each worker.
-        let seen: [&[(u64, u64)]; 3] =
-            [&[(5000, 7000)], &[(1500, 7000), (1000, 3000)], &[(500, 7000), (2000, 3000)]];
-        let total: PerSecond = seen
-            .iter()
-            .map(|vms| {
-                let shares: Vec<_> =
-                    vms.iter().map(|&(own, seq)| share(own, seq, 10_000)).collect();
-                let traffic = shares.iter().map(|share| VmTraffic { share, open: 0 });
-                per_second(5.0).of_node(Share::Measured, traffic)
-            })
-            .sum();
-        near(total, 5.0);
-    }
-
-    #[test]
-    fn mean_connection_age_renews_what_each_vm_has_open() {
-        let age = CloseRate::MeanConnectionAge(Duration::from_secs(100));
-        let (one, other) = (share(1000, 2000, 6000), share(1000, 4000, 6000));
-        let vms = [VmTraffic { share: &one, open: 400 }, VmTraffic { share: &other, open: 800 }];
-        near(age.of_node(Share::Measured, vms), (400.0 / 2.0 + 800.0 / 4.0) / 100.0);
+        // Two VMs of an edge, with 70 % and 30 % of its requests and 400 and 100 connections,
+        // and three node VMs. The first hears from one VM only, as happens with one HTTP/2
+        // upstream connection for each worker.
+        let seen = [
+            vec![vm(0.6, 0.42, 400)],
+            vec![vm(0.3, 0.21, 400), vm(0.4, 0.12, 100)],
+            vec![vm(0.1, 0.07, 400), vm(0.6, 0.18, 100)],
+        ];
+        let total = |rate: CloseRate| -> f64 {
+            seen.iter().map(|vms| rate.closes_owed(Share::Measured, SECOND, vms.clone())).sum()
+        };
+        assert_near(total(per_second(5.0)), 5.0);
+        assert_near(total(CloseRate::MeanConnectionAge(Duration::from_secs(100))), 5.0);
     }
 
     #[test]
     fn fixed_shares_are_equal_parts() {
-        let one = share(10, 20, 20);
-        let traffic = || [VmTraffic { share: &one, open: 60 }];
+        let traffic = || vec![vm(0.9, 0.5, 60), vm(0.9, 0.5, 20)];
         let fixed = Share::Fixed { vms: 4 };
-        near(per_second(2.0).of_node(fixed, traffic()), 0.5);
+        assert_near(per_second(2.0).closes_owed(fixed, SECOND, traffic()), 0.5);
         let age = CloseRate::MeanConnectionAge(Duration::from_secs(10));
-        near(age.of_node(fixed, traffic()), 1.5);
+        assert_near(age.closes_owed(fixed, SECOND, traffic()), 2.0);
     }
 
     #[test]
     fn nothing_heard_means_nothing_to_close() {
         for share in [Share::Measured, Share::Fixed { vms: 2 }] {
-            assert_eq!(per_second(5.0).of_node(share, []), PerSecond::ZERO);
+            for rate in [per_second(5.0), CloseRate::MeanConnectionAge(SECOND)] {
+                assert!(rate.closes_owed(share, SECOND, []).abs() < f64::EPSILON);
+            }
         }
     }
 }

@@ -20,18 +20,31 @@ pub const GOAWAY: [u8; 17] = [
 /// Frames followed at most in one write.
 const MAX_FRAMES: usize = 256;
 
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
+const PING: u8 = 6;
+const GO_AWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-const FLAG_ACK: u8 = 1;
-/// Largest type of RFC 9113 and its extensions in use (`PRIORITY_UPDATE`).
+/// Largest type of the extensions in use (`PRIORITY_UPDATE`).
 const LARGEST_TYPE: u8 = 16;
+
+const FLAG_ACK: u8 = 1;
 
 /// Whether a GOAWAY can go in front of a write of `len` bytes.
 ///
 /// `read` returns the frame header at an offset of the write. That the write begins at a frame
-/// boundary is taken as shown if it is a whole number of plausible frames. It must not begin
-/// with a CONTINUATION, which has to follow its HEADERS at once, nor with the server's first
-/// SETTINGS, which has to come before all else.
+/// boundary is taken as shown if it is a whole number of frames as RFC 9113 allows them. It must
+/// not begin with a CONTINUATION, which has to follow its HEADERS at once, nor with the server's
+/// first SETTINGS, which has to come before all else.
+///
+/// A write that begins at a boundary is never misjudged. One that begins within a frame is taken
+/// for frames only if its bytes spell out a chain of them that ends exactly with the write; Envoy
+/// does not write like that, and no body can make it.
 #[must_use]
 pub fn takes_goaway_in_front(
     len: usize,
@@ -39,24 +52,40 @@ pub fn takes_goaway_in_front(
 ) -> bool {
     let mut offset = 0;
     for _ in 0..MAX_FRAMES {
-        let Some([l2, l1, l0, kind, flags, s3, ..]) = read(offset) else {
+        let Some([l2, l1, l0, kind, flags, s3, s2, s1, s0]) = read(offset) else {
             return false;
         };
-        let opens_connection = kind == SETTINGS && flags & FLAG_ACK == 0;
-        if offset == 0 && (kind == CONTINUATION || opens_connection) {
+        let ack = flags & FLAG_ACK != 0;
+        if offset == 0 && (kind == CONTINUATION || (kind == SETTINGS && !ack)) {
             return false;
         }
-        let reserved_bit = s3 & 0x80 != 0;
-        if kind > LARGEST_TYPE || reserved_bit {
+        let payload = u32::from_be_bytes([0, l2, l1, l0]);
+        if !is_frame(kind, ack, u32::from_be_bytes([s3, s2, s1, s0]), payload) {
             return false;
         }
-        let payload = u32::from_be_bytes([0, l2, l1, l0]) as usize;
-        offset += FRAME_HEADER_BYTES + payload;
+        offset = offset.saturating_add(FRAME_HEADER_BYTES + payload as usize);
         if offset >= len {
             return offset == len;
         }
     }
     false
+}
+
+/// Whether RFC 9113, section 6, allows a frame of `kind` with that stream and payload length.
+fn is_frame(kind: u8, ack: bool, stream: u32, payload: u32) -> bool {
+    let on_connection = stream == 0;
+    let reserved_bit = stream >> 31 != 0;
+    let fits = match kind {
+        DATA | HEADERS | PUSH_PROMISE | CONTINUATION => !on_connection,
+        PRIORITY => !on_connection && payload == 5,
+        RST_STREAM => !on_connection && payload == 4,
+        SETTINGS => on_connection && if ack { payload == 0 } else { payload.is_multiple_of(6) },
+        PING => on_connection && payload == 8,
+        GO_AWAY => on_connection && payload >= 8,
+        WINDOW_UPDATE => payload == 4,
+        _ => kind <= LARGEST_TYPE,
+    };
+    fits && !reserved_bit
 }
 
 #[cfg(test)]
@@ -111,6 +140,18 @@ mod tests {
     fn implausible_frames_are_refused() {
         assert!(!takes(&frame(99, 0, 1, b"")));
         assert!(!takes(&frame(0, 0, 0x8000_0001, b"")));
-        assert!(!takes(&frame(6, 1, 0, b"").repeat(MAX_FRAMES + 1)));
+        assert!(!takes(&frame(DATA, 0, 0, b"on no stream")));
+        assert!(!takes(&frame(PING, 0, 0, b"7 bytes")));
+        assert!(!takes(&frame(SETTINGS, FLAG_ACK, 0, b"123456")));
+        assert!(!takes(&frame(WINDOW_UPDATE, 0, 1, b"12345")));
+        assert!(takes(&frame(PING, 1, 0, b"12345678").repeat(MAX_FRAMES)));
+        assert!(!takes(&frame(PING, 1, 0, b"12345678").repeat(MAX_FRAMES + 1)));
+    }
+
+    #[test]
+    fn the_zeros_of_a_body_are_no_empty_frames() {
+        for len in 1..100 {
+            assert!(!takes(&vec![0; len]), "{len}");
+        }
     }
 }

@@ -25,8 +25,8 @@ pub const MAX_LOAD_BALANCERS: usize = 1024;
 /// VMs (worker threads) of one load balancer a node's VM keeps account of.
 pub const MAX_VMS: usize = 256;
 
-/// How often rates are derived anew; between, they are taken as constant.
-const RATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked for what has fallen silent.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The state of one VM of a node.
 #[derive(Debug)]
@@ -35,7 +35,8 @@ pub struct Node {
     load_balancers: BTreeMap<Rc<str>, LoadBalancer>,
     /// Where in its first close the next load balancer's pacer starts.
     fraction: f64,
-    rated_at: Option<Timestamp>,
+    ticked_at: Option<Timestamp>,
+    swept_at: Option<Timestamp>,
     counters: Counters,
 }
 
@@ -76,7 +77,6 @@ struct LoadBalancer {
     vms: Vec<Vm>,
     recent: RecentConnections,
     pacer: Pacer,
-    rate: PerSecond,
     heard_at: Timestamp,
 }
 
@@ -98,7 +98,8 @@ impl Node {
             config,
             load_balancers: BTreeMap::new(),
             fraction: fraction.clamp(0.0, 1.0),
-            rated_at: None,
+            ticked_at: None,
+            swept_at: None,
             counters: Counters::default(),
         }
     }
@@ -159,25 +160,22 @@ impl Node {
 
     /// Lets time pass: call it every tenth of a second or so.
     pub fn on_tick(&mut self, now: Timestamp) {
-        let rate_due = self.rated_at.is_none_or(|at| now.since(at) >= RATE_INTERVAL);
-        if rate_due {
-            self.rated_at = Some(now);
-            let timeout = self.config.lb_timeout;
-            self.load_balancers.retain(|_, lb| now.since(lb.heard_at) < timeout);
+        if self.swept_at.is_none_or(|at| now.since(at) >= SWEEP_INTERVAL) {
+            self.swept_at = Some(now);
+            self.forget_silent(now);
         }
+        let elapsed = self.ticked_at.map_or(Duration::ZERO, |at| now.since(at));
+        self.ticked_at = Some(now);
         for load_balancer in self.load_balancers.values_mut() {
-            load_balancer.pacer.accrue(load_balancer.rate, now);
+            load_balancer.earn(&self.config, elapsed, now);
             self.counters.closes_lapsed += load_balancer.pacer.take_lapsed();
-            if rate_due {
-                load_balancer.update_rate(&self.config, now);
-            }
         }
     }
 
-    /// The close rate this VM contributes, over all load balancers.
+    /// The close rate this VM contributes, over all load balancers, smoothed over seconds.
     #[must_use]
     pub fn close_rate(&self) -> PerSecond {
-        self.load_balancers.values().map(|lb| lb.rate).sum()
+        self.load_balancers.values().map(|lb| lb.pacer.rate()).sum()
     }
 
     /// Load balancers heard from within `lb_timeout`.
@@ -190,6 +188,15 @@ impl Node {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Drops load balancers, and VMs of them, that were not heard of for `lb_timeout`.
+    fn forget_silent(&mut self, now: Timestamp) {
+        let timeout = self.config.lb_timeout;
+        self.load_balancers.retain(|_, lb| {
+            lb.vms.retain(|vm| now.since(vm.share.last_seen()) < timeout);
+            now.since(lb.heard_at) < timeout
+        });
     }
 
     /// The entry for `id`, made where there is room.
@@ -216,7 +223,6 @@ impl LoadBalancer {
             vms: Vec::new(),
             recent: RecentConnections::default(),
             pacer: Pacer::new(fraction, now),
-            rate: PerSecond::ZERO,
             heard_at: now,
         }
     }
@@ -264,11 +270,13 @@ impl LoadBalancer {
         connections
     }
 
-    fn update_rate(&mut self, config: &NodeConfig, now: Timestamp) {
-        self.vms.retain(|vm| now.since(vm.share.last_seen()) < config.lb_timeout);
-        let live = self.vms.iter().filter(|vm| vm.share.is_live(now));
-        let traffic = live.map(|vm| VmTraffic { share: &vm.share, open: vm.open });
-        self.rate = config.close_rate.of_node(config.share, traffic);
+    /// Turns the requests since the last tick, `elapsed` ago, into closes that are due.
+    fn earn(&mut self, config: &NodeConfig, elapsed: Duration, now: Timestamp) {
+        let traffic = self
+            .vms
+            .iter_mut()
+            .map(|vm| VmTraffic { portion: vm.share.take_portion(now), open: vm.open });
+        self.pacer.earn(config.close_rate.closes_owed(config.share, elapsed, traffic), now);
     }
 }
 
@@ -317,7 +325,11 @@ mod tests {
     #[test]
     fn it_asks_for_its_part_of_the_rate() {
         let mut node = Node::new(config(5.0), 0.5);
-        let closes = run(&mut node, 100, 4, 60).len();
+        let headers = run(&mut node, 100, 4, 60);
+        let named = headers.iter().map(|header| {
+            CloseRequest::parse(header.as_bytes()).unwrap().connections.len()
+        });
+        let closes = named.sum::<usize>();
         assert!((closes as f64 / (5.0 * 0.4 * 100.0) - 1.0).abs() < 0.03, "{closes}");
         assert_eq!(node.counters().closes_requested, closes as u64);
         assert_eq!(node.counters().closes_lapsed, 0);
@@ -362,14 +374,19 @@ mod tests {
     fn an_edge_that_restarts_does_not_count_twice() {
         let mut node = Node::new(config(5.0), 0.5);
         run(&mut node, 20, 10, 60);
-        for seq in 0..3_000 {
+        let before = node.counters().closes_requested;
+        let mut closes = 0;
+        for seq in 0..20_000 {
             let now = at_ms(20_000 + seq);
-            node.on_request(Some(stamp(2, seq, 1, 60).as_bytes()), now);
+            let header = stamp(2, seq, seq % 100, 60);
+            let request = node.on_request(Some(header.as_bytes()), now).unwrap();
+            closes += u64::from(node.on_response(&request, now).is_some());
             if seq % 100 == 0 {
                 node.on_tick(now);
             }
         }
-        assert!((node.close_rate().get() - 5.0).abs() < 0.1, "{:?}", node.close_rate());
+        assert!((90..=105).contains(&before), "{before}");
+        assert!((90..=105).contains(&closes), "{closes}");
     }
 
     #[test]

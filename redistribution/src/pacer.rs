@@ -1,25 +1,29 @@
 //! Spends a close rate: says how many closes are due.
 //!
-//! Credit grows by rate times time. It starts at a random fraction, so that nodes which start
-//! together do not act in step, and it is capped, so that a time without responses to put close
-//! requests on does not become a burst. What is lost at the cap is counted.
+//! Credit grows by what requests earn. It starts at a random fraction, so that nodes which start
+//! together do not act in step, and it is capped, so that a time in which no response could carry
+//! a close request does not become a burst. What is lost at the cap is counted.
 
 use std::time::Duration;
 
 use crate::Timestamp;
 use crate::close_rate::PerSecond;
 
-/// Credit kept at most, as time at the current rate; never less than one close.
+/// Credit kept at most, as time at the present rate; never less than one close.
 ///
 /// Long enough that jitter in the arrival of responses loses nothing.
 pub const LONGEST_SAVING: Duration = Duration::from_secs(5);
+
+/// Time over which the rate is smoothed that is shown, and that the cap goes by.
+pub const SMOOTHING: Duration = Duration::from_secs(5);
 
 /// The closes that are due for one load balancer.
 #[derive(Clone, Debug)]
 pub struct Pacer {
     credit: f64,
     lapsed: f64,
-    accrued_at: Timestamp,
+    rate: f64,
+    earned_at: Timestamp,
 }
 
 // === impl Pacer ===
@@ -28,18 +32,34 @@ impl Pacer {
     /// Starts at `now` with a credit of `fraction`, a random number from 0 to 1.
     #[must_use]
     pub fn new(fraction: f64, now: Timestamp) -> Self {
-        Self { credit: fraction.clamp(0.0, 1.0), lapsed: 0.0, accrued_at: now }
+        Self { credit: fraction.clamp(0.0, 1.0), lapsed: 0.0, rate: 0.0, earned_at: now }
     }
 
-    /// Adds the credit of the time since the last call, at `rate`.
-    pub fn accrue(&mut self, rate: PerSecond, now: Timestamp) {
-        let cap = 1.0 + rate.over(LONGEST_SAVING);
-        let credit = self.credit + rate.over(now.since(self.accrued_at));
-        self.accrued_at = self.accrued_at.max(now);
+    /// Adds the closes earned since the last call.
+    pub fn earn(&mut self, closes: f64, now: Timestamp) {
+        let elapsed = now.since(self.earned_at).as_secs_f64();
+        if elapsed <= 0.0 {
+            // No time has passed that a rate could be told for: nothing is lost at the cap.
+            self.credit += closes;
+            return;
+        }
+        self.earned_at = now;
+        let latest = closes / elapsed;
+        self.rate += (latest - self.rate) * -f64::exp_m1(-elapsed / SMOOTHING.as_secs_f64());
+        // The latest rate counts too: the first requests of a load balancer earn for all the time
+        // in which there was too little to tell.
+        let cap = 1.0 + self.rate.max(latest) * LONGEST_SAVING.as_secs_f64();
+        let credit = self.credit + closes;
         // Credit saved at a higher rate is kept, but grows no further.
         let kept = credit.min(cap.max(self.credit));
         self.lapsed += credit - kept;
         self.credit = kept;
+    }
+
+    /// The rate at which closes were earned lately, smoothed over [`SMOOTHING`].
+    #[must_use]
+    pub fn rate(&self) -> PerSecond {
+        PerSecond::new(self.rate).unwrap_or_default()
     }
 
     /// Closes that are due now.
@@ -84,21 +104,18 @@ mod tests {
         Timestamp::from_nanos(millis * 1_000_000)
     }
 
-    fn rate(rate: f64) -> PerSecond {
-        PerSecond::new(rate).unwrap()
-    }
-
     #[test]
-    fn the_rate_is_spent_exactly_over_time() {
+    fn what_is_earned_is_spent_and_no_more() {
         let mut pacer = Pacer::new(0.0, at_ms(0));
         let mut closes = 0;
-        for millis in (0..=100_000).step_by(125) {
-            pacer.accrue(rate(7.5), at_ms(millis));
+        for millis in (125..=100_000).step_by(125) {
+            pacer.earn(7.5 / 8.0, at_ms(millis));
             closes += pacer.due();
             pacer.spend(pacer.due());
         }
         assert_eq!(closes, 750);
         assert_eq!(pacer.take_lapsed(), 0);
+        assert!((pacer.rate().get() - 7.5).abs() < 1e-6, "{:?}", pacer.rate());
     }
 
     #[test]
@@ -106,15 +123,17 @@ mod tests {
         let mut early = Pacer::new(0.9, at_ms(0));
         let mut late = Pacer::new(0.1, at_ms(0));
         for pacer in [&mut early, &mut late] {
-            pacer.accrue(rate(1.0), at_ms(500));
+            pacer.earn(0.5, at_ms(500));
         }
         assert_eq!((early.due(), late.due()), (1, 0));
     }
 
     #[test]
-    fn an_idle_hour_is_no_burst_and_what_lapsed_is_counted() {
+    fn what_could_not_be_spent_is_no_burst_and_is_counted() {
         let mut pacer = Pacer::new(0.0, at_ms(0));
-        pacer.accrue(rate(2.0), at_ms(3_600_000));
+        for second in 1..=3_600 {
+            pacer.earn(2.0, at_ms(second * 1_000));
+        }
         assert_eq!(pacer.due(), 11);
         assert_eq!(pacer.take_lapsed(), 7_189);
         assert_eq!(pacer.take_lapsed(), 0);
@@ -123,16 +142,20 @@ mod tests {
     #[test]
     fn a_slow_rate_still_saves_for_one_close() {
         let mut pacer = Pacer::new(0.0, at_ms(0));
-        pacer.accrue(rate(0.001), at_ms(1_000_000));
+        for second in 1..=1_001 {
+            pacer.earn(0.001, at_ms(second * 1_000));
+        }
         assert_eq!(pacer.due(), 1);
+        assert_eq!(pacer.take_lapsed(), 0);
     }
 
     #[test]
-    fn a_falling_rate_keeps_what_was_saved_and_time_does_not_run_back() {
-        let mut pacer = Pacer::new(0.0, at_ms(0));
-        pacer.accrue(rate(10.0), at_ms(1_000));
-        pacer.accrue(rate(0.0), at_ms(2_000));
-        pacer.accrue(rate(10.0), at_ms(1_500));
-        assert_eq!(pacer.due(), 10);
+    fn the_backlog_of_a_start_is_kept_and_time_does_not_run_back() {
+        let mut pacer = Pacer::new(0.0, at_ms(1_000));
+        pacer.earn(0.0, at_ms(1_900));
+        pacer.earn(10.0, at_ms(2_000));
+        pacer.earn(1.0, at_ms(500));
+        assert_eq!(pacer.due(), 11);
+        assert_eq!(pacer.take_lapsed(), 0);
     }
 }

@@ -1,20 +1,18 @@
 //! The part of a load balancer's requests that this node handles (design, section 5).
 //!
 //! Each stamp says how many requests the edge's VM has forwarded so far (`seq`), and how many
-//! the whole load balancer has (`total`). Between two stamps the node counts its own; the
-//! quotient is its share. Nobody is asked, and over all nodes the shares add up to one.
+//! the whole load balancer has (`total`). From these a node knows the load balancer's request
+//! rate `r`, and so what each request it handles is worth: `1/r` of the load balancer's time.
+//! A node that handles a quarter of the requests gets a quarter of the time. Nobody is asked,
+//! and over all nodes the portions of a second add up to a second, whoever gets how much.
 //!
-//! One [`RequestShare`] follows one VM of a load balancer, over a sliding window.
+//! This is share times time, taken request by request. The quotient of two counts over a window
+//! would give the same on average, but late: when a node goes, the others would go on with the
+//! shares they had, and their sum would be short of one for the length of the window.
 //!
-//! # The estimate
-//!
-//! With `k` own requests since the oldest stamp of the window, while the counter moved by `m`,
-//! the share is `(k - 1/2) / (m - 1/2)`. The plain `k/m` is exact where requests come in strict
-//! turn, but too large by `1/k` of itself where they come at random, because the window begins
-//! and ends with an own request; `(k-1)/(m-1)` is right for those and too small by `1/k` for
-//! turns. Halfway, neither is off by more than `1/2k`, and a node that gets everything still
-//! reads exactly 1. Where own requests are rare the window reaches back further, up to ten times
-//! its length, to hold at least [`ENOUGH`] of them: the error stays below 1 %.
+//! One [`RequestShare`] follows one VM of a load balancer, over a sliding window. Where requests
+//! are rare the window reaches back further, up to ten times its length, to hold at least
+//! [`ENOUGH`] of them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,29 +20,31 @@ use std::time::Duration;
 use crate::Timestamp;
 use crate::wire::Position;
 
-/// Own requests that make an estimate good enough not to reach back beyond the window.
+/// Requests of a VM that make its rate known well enough not to reach back beyond the window.
 pub const ENOUGH: u64 = 64;
 
 /// How far a window may reach back for [`ENOUGH`] requests, in windows.
 const LONGEST: u32 = 10;
 
-/// A VM is taken to be idle or gone after this many of its usual gaps between stamps. Requests
-/// that come at random leave such a gap once in a thousand.
-const GAPS_TO_IDLE: u32 = 7;
-
-/// A VM is not taken to be idle before this.
-const IDLE_AT_LEAST: Duration = Duration::from_secs(1);
-
 /// Marks kept per window; the oldest one moves in steps of this part of it.
 const MARKS_PER_WINDOW: u32 = 8;
 
-/// The share of one VM's, and so of its load balancer's, requests that come to this node.
+/// Nothing is derived from stamps that lie less than this apart. Requests that come before are
+/// accounted for after.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// What this node handles of one VM's, and so of its load balancer's, requests.
 #[derive(Clone, Debug)]
 pub struct RequestShare {
     window: Duration,
     /// Readings at the starts of the window's steps, oldest first; never empty.
     marks: VecDeque<Reading>,
     last: Reading,
+    /// Requests handled that no portion was taken for yet.
+    pending: u64,
+    /// What portions of the VM's time may still be taken: no node handles more than all.
+    allowance: Duration,
+    taken_at: Timestamp,
 }
 
 /// What the counters read when a stamp came in.
@@ -53,54 +53,75 @@ struct Reading {
     at: Timestamp,
     seq: u64,
     total: u64,
-    own: u64,
+}
+
+/// What a number of requests is worth: the time in which that many are forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Portion {
+    /// By the VM they came from.
+    pub of_vm: Duration,
+    /// By the load balancer as a whole.
+    pub of_load_balancer: Duration,
 }
 
 // === impl RequestShare ===
 
 impl RequestShare {
-    /// Starts with the first stamp of a VM.
+    /// Starts with the first request of a VM.
     #[must_use]
     pub fn new(window: Duration, first: &Position, now: Timestamp) -> Self {
-        let reading = Reading { at: now, seq: first.seq, total: first.total, own: 0 };
-        Self { window, marks: VecDeque::from([reading]), last: reading }
+        let reading = Reading { at: now, seq: first.seq, total: first.total };
+        Self {
+            window,
+            marks: VecDeque::from([reading]),
+            last: reading,
+            pending: 1,
+            allowance: window.max(SHORTEST),
+            taken_at: now,
+        }
     }
 
-    /// Takes in one more stamp of the same VM.
+    /// Takes in one more request of the same VM.
     ///
     /// Stamps may come a little out of order, as parallel connections deliver them. One from
     /// before the window means that the counter started again, and so does the measurement.
     pub fn observe(&mut self, position: &Position, now: Timestamp) {
+        self.pending = self.pending.saturating_add(1);
         if self.marks.front().is_none_or(|base| position.seq < base.seq) {
-            *self = Self::new(self.window, position, now);
+            self.last = Reading { at: now, seq: position.seq, total: position.total };
+            self.marks = VecDeque::from([self.last]);
             return;
         }
         self.last = Reading {
             at: now.max(self.last.at),
             seq: self.last.seq.max(position.seq),
             total: self.last.total.max(position.total),
-            own: self.last.own.saturating_add(1),
         };
         let step = self.window / MARKS_PER_WINDOW;
         if self.marks.back().is_none_or(|mark| self.last.at.since(mark.at) >= step) {
             self.marks.push_back(self.last);
         }
-        self.forget(now);
+        self.forget();
     }
 
-    /// The share of the VM's requests, from 0 to 1; `None` before there is anything to compare.
-    #[must_use]
-    pub fn of_vm(&self) -> Option<f64> {
-        let base = self.marks.front()?;
-        estimate(self.last.own - base.own, self.last.seq.saturating_sub(base.seq))
-    }
-
-    /// The share of the whole load balancer's requests that comes through this VM to this node,
-    /// from 0 to 1; `None` before there is anything to compare.
-    #[must_use]
-    pub fn of_load_balancer(&self) -> Option<f64> {
-        let base = self.marks.front()?;
-        estimate(self.last.own - base.own, self.last.total.saturating_sub(base.total))
+    /// Takes the portion of the requests handled since the last one; nothing while there is too
+    /// little to tell.
+    pub fn take_portion(&mut self, now: Timestamp) -> Portion {
+        let elapsed = now.since(self.taken_at);
+        self.taken_at = self.taken_at.max(now);
+        // A window's worth lets requests come unevenly.
+        self.allowance = self.allowance.saturating_add(elapsed).min(self.window.max(SHORTEST));
+        let Some(worth) = self.worth_of_a_request() else {
+            return Portion::default();
+        };
+        let requests = u32::try_from(self.pending).unwrap_or(u32::MAX);
+        self.pending = 0;
+        let portion = Portion {
+            of_vm: worth.of_vm.saturating_mul(requests).min(self.allowance),
+            of_load_balancer: worth.of_load_balancer.saturating_mul(requests).min(self.allowance),
+        };
+        self.allowance = self.allowance.saturating_sub(portion.of_vm);
+        portion
     }
 
     /// When the last stamp came.
@@ -109,23 +130,24 @@ impl RequestShare {
         self.last.at
     }
 
-    /// Whether stamps still come about as often as they did. Those of a VM that is gone (an edge
-    /// restarted, its new VMs count anew) must not go on counting beside them.
-    #[must_use]
-    pub fn is_live(&self, now: Timestamp) -> bool {
-        let silence = now.since(self.last.at);
-        let Some(base) = self.marks.front() else { return false };
-        let own = u32::try_from(self.last.own - base.own).unwrap_or(u32::MAX).max(1);
-        let gap = self.last.at.since(base.at) / own;
-        silence <= IDLE_AT_LEAST.max(gap.saturating_mul(GAPS_TO_IDLE))
+    fn worth_of_a_request(&self) -> Option<Portion> {
+        let base = self.marks.front()?;
+        let time = self.last.at.since(base.at);
+        if time < SHORTEST {
+            return None;
+        }
+        Some(Portion {
+            of_vm: divide(time, self.last.seq.saturating_sub(base.seq))?,
+            of_load_balancer: divide(time, self.last.total.saturating_sub(base.total))?,
+        })
     }
 
     /// Drops marks from before the window, but not so many that too few requests are left.
-    fn forget(&mut self, now: Timestamp) {
+    fn forget(&mut self) {
         while let Some(next) = self.marks.get(1) {
-            let age = now.since(next.at);
-            let enough = self.last.own - next.own >= ENOUGH;
-            if age < self.window || (!enough && age < self.window * LONGEST) {
+            let age = self.last.at.since(next.at);
+            let enough = self.last.seq.saturating_sub(next.seq) >= ENOUGH;
+            if age < self.window || (!enough && age < self.window.saturating_mul(LONGEST)) {
                 break;
             }
             self.marks.pop_front();
@@ -133,11 +155,9 @@ impl RequestShare {
     }
 }
 
-fn estimate(own: u64, moved: u64) -> Option<f64> {
-    if own == 0 || moved == 0 {
-        return None;
-    }
-    Some(((own as f64 - 0.5) / (moved as f64 - 0.5)).clamp(0.0, 1.0))
+fn divide(time: Duration, by: u64) -> Option<Duration> {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    nanos.checked_div(by).map(Duration::from_nanos)
 }
 
 #[cfg(test)]
@@ -161,108 +181,154 @@ mod tests {
         }
     }
 
-    /// Feeds every `stride`-th of `count` requests, `per_second` of them in all.
-    fn share_of_every(stride: u64, count: u64, per_second: u64) -> RequestShare {
-        let at = |seq: u64| Timestamp::from_nanos(seq * 1_000_000_000 / per_second);
-        let mut share = RequestShare::new(WINDOW, &position(0, 0), at(0));
-        for seq in (stride..=count).step_by(usize::try_from(stride).unwrap()) {
-            share.observe(&position(seq, 2 * seq), at(seq));
+    fn at_ms(millis: u64) -> Timestamp {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    /// A node that takes its portions every tenth of a second, on a clock that ticks as often.
+    struct Node {
+        share: Option<RequestShare>,
+        portion: Portion,
+        ticked_at: Timestamp,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            Self { share: None, portion: Portion::default(), ticked_at: at_ms(0) }
         }
-        share
-    }
 
-    fn close(actual: Option<f64>, expected: f64, relative: f64) -> bool {
-        actual.is_some_and(|actual| (actual / expected - 1.0).abs() <= relative)
-    }
+        fn request(&mut self, seq: u64, total: u64) {
+            let position = position(seq, total);
+            match &mut self.share {
+                None => self.share = Some(RequestShare::new(WINDOW, &position, self.ticked_at)),
+                Some(share) => share.observe(&position, self.ticked_at),
+            }
+        }
 
-    #[test]
-    fn requests_in_turn_give_the_share_to_within_a_percent() {
-        for (stride, per_second) in [(1, 1000), (4, 1000), (10, 100), (3, 5), (100, 10_000)] {
-            let share = share_of_every(stride, 200 * per_second, per_second);
-            let expected = 1.0 / stride as f64;
-            assert!(close(share.of_vm(), expected, 0.01), "{stride} at {per_second}: {share:?}");
-            assert!(close(share.of_load_balancer(), expected / 2.0, 0.01), "{share:?}");
+        fn tick(&mut self, now: Timestamp) {
+            self.ticked_at = now;
+            if let Some(share) = &mut self.share {
+                let more = share.take_portion(now);
+                self.portion.of_vm += more.of_vm;
+                self.portion.of_load_balancer += more.of_load_balancer;
+            }
         }
     }
 
-    #[test]
-    fn random_requests_give_the_share_without_bias() {
-        // A fixed linear congruential generator: the same requests in every run.
-        let mut random = 1_u64;
-        let mut next = || {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (random >> 33) as f64 / f64::from(1_u32 << 31)
-        };
-        let (mut sum, mut shares) = (0.0, 0.0);
-        for _ in 0..400 {
-            let mut share = None::<RequestShare>;
-            for seq in 0..2_000 {
-                if next() < 0.05 {
-                    let at = Timestamp::from_nanos(seq * 10_000_000);
-                    match &mut share {
-                        None => share = Some(RequestShare::new(WINDOW, &position(seq, seq), at)),
-                        Some(share) => share.observe(&position(seq, seq), at),
-                    }
+    /// Runs a VM at `per_second` for so many seconds, and a node that gets what `gets` says.
+    /// The load balancer has a second VM that forwards as many.
+    fn run(seconds: u64, per_second: u64, gets: impl Fn(u64) -> bool) -> Node {
+        let mut node = Node::new();
+        for millis in 0..seconds * 1000 {
+            if millis % 100 == 0 {
+                node.tick(at_ms(millis));
+            }
+            for seq in millis * per_second / 1000..(millis + 1) * per_second / 1000 {
+                if gets(seq) {
+                    node.request(seq, 2 * seq);
                 }
             }
-            sum += share.and_then(|share| share.of_vm()).unwrap();
-            shares += 1.0;
         }
-        assert!((sum / shares / 0.05 - 1.0).abs() < 0.02, "{}", sum / shares);
+        node.tick(at_ms(seconds * 1000));
+        node
+    }
+
+    fn assert_near(actual: Duration, expected: f64, what: &str) {
+        let actual = actual.as_secs_f64();
+        assert!((actual / expected - 1.0).abs() <= 0.02, "{what}: {actual}, not {expected}");
     }
 
     #[test]
-    fn a_node_that_gets_everything_has_the_whole_share() {
-        assert_eq!(share_of_every(1, 10, 1).of_vm(), Some(1.0));
+    fn a_share_of_the_requests_is_that_share_of_the_time() {
+        for (stride, per_second) in [(1, 1000), (4, 1000), (10, 100), (3, 5), (1, 2), (50, 10_000)] {
+            let node = run(200, per_second, |seq| seq % stride == 0);
+            let what = format!("1 of {stride} at {per_second} a second");
+            assert_near(node.portion.of_vm, 200.0 / stride as f64, &what);
+            assert_near(node.portion.of_load_balancer, 100.0 / stride as f64, &what);
+        }
+    }
+
+    /// A fixed generator: the same requests in every run.
+    fn is_random_part(seq: u64, part: f64) -> bool {
+        let mut x = seq.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((x ^ (x >> 31)) as f64 / u64::MAX as f64) < part
     }
 
     #[test]
-    fn the_window_slides() {
-        let mut share = share_of_every(2, 10_000, 1_000);
-        for seq in 10_000..40_000 {
-            let at = Timestamp::from_nanos(seq * 1_000_000);
-            if seq % 10 == 0 {
-                share.observe(&position(seq, seq), at);
+    fn so_it_is_where_requests_come_at_random() {
+        let node = run(2_000, 100, |seq| is_random_part(seq, 0.05));
+        assert_near(node.portion.of_vm, 2_000.0 * 0.05, "5 % at random");
+    }
+
+    #[test]
+    fn when_one_node_goes_the_others_portions_grow_at_once() {
+        // Of four nodes one goes at 60 s; what it got goes to the others in turn.
+        let portions: Duration = (0..3)
+            .map(|node| {
+                run(70, 1000, |seq| {
+                    let turn = if seq < 60_000 { seq % 4 } else { seq % 3 };
+                    turn == node
+                })
+            })
+            .map(|node| node.portion.of_vm)
+            .sum();
+        assert_near(portions, 60.0 * 0.75 + 10.0, "three nodes");
+    }
+
+    #[test]
+    fn a_load_that_doubles_is_made_up_for_within_the_window() {
+        let mut node = Node::new();
+        let mut seq = 0;
+        for millis in 0..200_000_u64 {
+            if millis % 100 == 0 {
+                node.tick(at_ms(millis));
+            }
+            for _ in 0..if (50_000..150_000).contains(&millis) { 2 } else { 1 } {
+                seq += 1;
+                node.request(seq, seq);
             }
         }
-        assert!(close(share.of_vm(), 0.1, 0.01), "{share:?}");
-        assert!(share.marks.len() <= 2 * MARKS_PER_WINDOW as usize);
+        // Up and down leave a trace of less than a tenth of the window each.
+        assert_near(node.portion.of_vm, 200.0, "a load that doubles and halves");
     }
 
     #[test]
     fn a_counter_that_starts_again_starts_the_measurement_again() {
-        let mut share = share_of_every(4, 40_000, 1_000);
-        share.observe(&position(1, 1), Timestamp::from_nanos(41_000_000_000));
-        assert_eq!(share.of_vm(), None);
-        share.observe(&position(3, 3), Timestamp::from_nanos(41_100_000_000));
-        assert!(close(share.of_vm(), 0.5 / 1.5, 0.01), "{share:?}");
+        let mut node = run(30, 1000, |seq| seq % 4 == 0);
+        for millis in 30_000..60_000_u64 {
+            if millis % 100 == 0 {
+                node.tick(at_ms(millis));
+            }
+            if millis % 4 == 0 {
+                node.request(millis - 29_999, 2 * (millis - 29_999));
+            }
+        }
+        assert_near(node.portion.of_vm, 15.0, "over both");
     }
 
     #[test]
-    fn stamps_out_of_order_and_absurd_ones_keep_the_share_between_0_and_1() {
-        let mut share = share_of_every(4, 40_000, 1_000);
-        let at = Timestamp::from_nanos(40_000_000_000);
-        for seq in [39_999, 40_003, 40_001, u64::MAX, 39_990, u64::MAX] {
-            share.observe(&position(seq, seq), at);
-            let value = share.of_vm().unwrap();
-            assert!((0.0..=1.0).contains(&value), "{value}");
+    fn absurd_counters_give_no_more_than_all_of_the_time_and_a_window() {
+        for seqs in [vec![7; 1000], vec![0, u64::MAX], vec![u64::MAX, 0], (0..500).rev().collect()] {
+            let mut node = Node::new();
+            for millis in 0..100_000_u64 {
+                if millis % 100 == 0 {
+                    node.tick(at_ms(millis));
+                }
+                let seq = seqs[usize::try_from(millis).unwrap() % seqs.len()];
+                node.request(seq, seq);
+            }
+            let most = Duration::from_secs(100) + WINDOW;
+            assert!(node.portion.of_vm <= most, "{:?}", node.portion);
+            assert!(node.portion.of_load_balancer <= most, "{:?}", node.portion);
         }
     }
 
     #[test]
-    fn a_vm_that_falls_silent_is_no_longer_live() {
-        let share = share_of_every(4, 4_000, 1_000);
-        let at = |millis: u64| Timestamp::from_nanos(millis * 1_000_000);
-        assert!(share.is_live(at(4_900)));
-        assert!(!share.is_live(at(5_100)));
-        let slow = share_of_every(1, 10, 1);
-        assert!(slow.is_live(at(16_000)));
-        assert!(!slow.is_live(at(18_000)));
-    }
-
-    #[test]
     fn memory_is_bounded_however_rare_the_requests() {
-        let share = share_of_every(1, 100_000, 1);
-        assert!(share.marks.len() <= (LONGEST * MARKS_PER_WINDOW) as usize + 2);
+        let node = run(10_000, 1, |_| true);
+        let marks = node.share.unwrap().marks.len();
+        assert!(marks <= (LONGEST * MARKS_PER_WINDOW) as usize + 2, "{marks}");
     }
 }

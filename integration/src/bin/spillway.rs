@@ -1,2 +1,54 @@
-//! The harness binary.
-fn main() {}
+//! The harness's one binary: a subcommand for each thing that it shows or measures.
+//!
+//! Exit code 0: it showed what it is to show. 1: it did not, and the last line says why.
+//! 130: the user ended it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use integration::demo::{self, Interrupted};
+
+/// As a shell reports a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Spillway on real Envoys, on this machine
+#[derive(Debug, Parser)]
+#[command(name = "spillway", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A third edge joins two, and the load of long-lived clients spreads over all three
+    ///
+    /// Starts 2 edges and 4 nodes (an Envoy each) and long-lived HTTP/1.1 and HTTP/2 clients
+    /// that find the edges through DNS, all on loopback addresses. A third edge joins. The run
+    /// takes about a minute and is shown live; at the end there is an HTML report.
+    ///
+    /// Envoy is $ENVOY, or `envoy` on the PATH, or is installed into target/.
+    ///
+    /// Exit code: 0 if the load settled and no request failed, 1 if not, 130 if ended early
+    /// (q, Ctrl-C, SIGTERM).
+    Demo(demo::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spillway: {error:#}");
+            let interrupted = error.downcast_ref::<Interrupted>().is_some();
+            if interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Demo(options) => demo::run(&options).await,
+    }
+}

@@ -26,6 +26,7 @@ fn assert_rate(phase: &str, from: &(Instant, Vec<u64>), to: &(Instant, Vec<u64>)
     let seconds = (to.0 - from.0).as_secs_f64();
     for (edge, (from, to)) in from.1.iter().zip(&to.1).enumerate() {
         let rate = (to - from) as f64 / seconds;
+        eprintln!("{phase}: edge {edge} was told to close {rate:.2} a second");
         let deviation = (rate / WANTED - 1.0).abs();
         assert!(
             deviation <= 0.1,

@@ -187,6 +187,23 @@ mod tests {
     }
 
     #[test]
+    fn each_mistake_is_one_line_with_a_path_that_can_be_found() {
+        let cases = [
+            ("{\"\": 1}", "\"\": 1: is not a field here"),
+            ("{\"share.nodes\": 1}", "\"share.nodes\": 1: is not a field here"),
+            ("{\"a\\nb\": 1}", "\"a\\nb\": 1: is not a field here"),
+            ("mode: enforce\n\tshare: 1\n", "mode: enforce share: 1: is not JSON ("),
+        ];
+        for (json, start) in cases {
+            let [message] = &messages(json)[..] else { panic!("several for {json}") };
+            assert!(message.starts_with(start), "{message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+        let long = messages(&format!("{{\"{}\": 1}}", "a".repeat(1000)));
+        assert!(long[0].len() < 300, "{}", long[0]);
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once() {
         let found = messages(
             r#"{"mode": 1, "min_connection_age": "-1s", "close_rate": {"per_minute": 5}, "x": null}"#,

@@ -82,7 +82,7 @@ pub(super) fn read<T>(
         Value::Object(Map::new())
     } else {
         serde_json::from_slice(bytes).map_err(|error| {
-            let value = shorten(&String::from_utf8_lossy(bytes));
+            let value = shorten(&one_line(&String::from_utf8_lossy(bytes)));
             let reason = format!("is not JSON ({error})");
             Mistakes(vec![Mistake { path: String::new(), value, reason }])
         })?
@@ -162,8 +162,7 @@ impl<'v, 'm> Object<'v, 'm> {
             self.known.push(name);
         }
         let value = self.fields.get(name)?;
-        let path =
-            if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        let path = join(&self.path, name);
         Some(Field { path, value, mistakes: self.mistakes })
     }
 
@@ -183,11 +182,7 @@ impl<'v, 'm> Object<'v, 'm> {
     fn finish(self) {
         for (name, value) in self.fields {
             if !self.known.contains(&name.as_str()) {
-                let path = if self.path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{}.{name}", self.path)
-                };
+                let path = join(&self.path, &shown_name(name));
                 let value = shorten(&value.to_string());
                 let reason = format!("is not a field here; these are: {}", self.known.join(", "));
                 self.mistakes.borrow_mut().push(Mistake { path, value, reason });
@@ -231,6 +226,27 @@ impl<'v, 'm> Field<'v, 'm> {
     pub fn mistake(&self, reason: String) {
         let value = shorten(&self.value.to_string());
         self.mistakes.borrow_mut().push(Mistake { path: self.path.clone(), value, reason });
+    }
+}
+
+/// `text` with white space and control characters as single spaces: mistakes are one line each.
+fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// A name that is not one of ours: quoted where it could be taken for something else, such as
+/// an empty one, one with a dot, or one with line ends.
+fn shown_name(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !name.is_empty() && name.chars().all(is_plain) {
+        shorten(name)
+    } else {
+        shorten(&Value::from(name).to_string())
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use sfv::{BareItemFromInput, DictSerializer, KeyRef, StringRef, TokenRef, key_ref};
+use sfv::{BareItemFromInput, DictSerializer, KeyRef, TokenRef, key_ref};
 
 use super::dictionary::{Member, Schema, Value};
 use super::stamp::integer;
-use super::{Error, is_valid_name};
+use super::{Error, is_valid_name, valid_name};
 use crate::{ConnectionId, VmToken};
 
 const LB: &KeyRef = key_ref("lb");
@@ -73,7 +73,7 @@ impl<'a> CloseRequest<'a> {
     #[must_use]
     pub fn to_header(&self) -> String {
         let mut header = String::new();
-        let Ok(lb) = StringRef::from_str(&self.lb) else {
+        let Some(lb) = valid_name(&self.lb) else {
             return header;
         };
         let mut dictionary = DictSerializer::with_buffer(&mut header);
@@ -123,6 +123,15 @@ mod tests {
         let header = request.to_header();
         assert_eq!(header, "lb=\"edge-1\", conns=(0;vm=va 17;vm=vb)");
         assert_eq!(CloseRequest::parse(header.as_bytes()), Ok(request));
+    }
+
+    #[test]
+    fn it_is_empty_for_a_name_that_could_not_be_read_back() {
+        for lb in ["", "\u{e4}", &"a".repeat(129)] {
+            let request =
+                CloseRequest { lb: lb.to_owned().into(), connections: vec![named("va", 0)] };
+            assert_eq!(request.to_header(), "", "{lb:?}");
+        }
     }
 
     #[test]

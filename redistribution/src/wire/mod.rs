@@ -8,6 +8,8 @@ mod close_request;
 mod dictionary;
 mod stamp;
 
+use sfv::StringRef;
+
 pub use close_request::{CloseRequest, MAX_CONNECTIONS, NamedConnection};
 pub use stamp::{Position, Stamp};
 
@@ -59,5 +61,11 @@ impl std::error::Error for Error {}
 /// characters, which is what an RFC 9651 string can hold.
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(|b| (0x20..0x7f).contains(&b))
+    valid_name(name).is_some()
+}
+
+/// `name` as it can be written, if it [is valid](is_valid_name).
+fn valid_name(name: &str) -> Option<&StringRef> {
+    let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
+    if fits { StringRef::from_str(name).ok() } else { None }
 }

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sfv::{
-    BareItemFromInput, Decimal, DictSerializer, Integer, KeyRef, StringRef, TokenRef, key_ref,
+    BareItemFromInput, Decimal, DictSerializer, Integer, KeyRef, TokenRef, key_ref,
 };
 
 use super::dictionary::{Schema, Value};
-use super::{DEFAULT_POOL, Error, MAX_INTEGER, is_valid_name};
+use super::{DEFAULT_POOL, Error, MAX_INTEGER, is_valid_name, valid_name};
 use crate::{ConnectionId, VmToken};
 
 const ID: &KeyRef = key_ref("id");
@@ -89,12 +89,12 @@ impl<'a> Stamp<'a> {
         })
     }
 
-    /// Appends the header's value to `to`. Keys that hold their default are left out.
+    /// Appends the header's value to `to`. Keys that hold their default are left out, and so is
+    /// a weight that cannot be written: more than 0 in thousandths, at most 999999999999.999.
     ///
     /// An id or pool that [`is_valid_name`] refuses cannot be written and yields nothing.
     pub fn write(&self, to: &mut String) {
-        let (Ok(id), Ok(pool)) = (StringRef::from_str(&self.id), StringRef::from_str(&self.pool))
-        else {
+        let (Some(id), Some(pool)) = (valid_name(&self.id), valid_name(&self.pool)) else {
             return;
         };
         let mut dictionary = DictSerializer::with_buffer(to);
@@ -105,6 +105,7 @@ impl<'a> Stamp<'a> {
         #[allow(clippy::float_cmp, reason = "exactly what `parse` puts where the key is left out")]
         if self.weight != 1.0
             && let Ok(weight) = Decimal::try_from(self.weight)
+            && weight > Decimal::ZERO
         {
             dictionary.bare_item(WEIGHT, weight);
         }
@@ -254,6 +255,21 @@ mod tests {
         for (header, error) in cases {
             assert_eq!(Stamp::parse(header), Err(error), "{:?}", String::from_utf8_lossy(header));
         }
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let stamp = |id: &str, weight| {
+            let id = id.to_owned().into();
+            written(&Stamp { id, pool: "default".into(), weight, position: None })
+        };
+        for id in ["", "\u{e4}", "a\nb", &"a".repeat(129)] {
+            assert_eq!(stamp(id, 1.0), "", "{id:?}");
+        }
+        for weight in [0.0004, -2.0, 1e12, f64::INFINITY, f64::NAN] {
+            assert_eq!(stamp("e", weight), "id=\"e\"", "{weight}");
+        }
+        assert_eq!(stamp("e", 0.001), "id=\"e\", weight=0.001");
     }
 
     #[test]
