@@ -1,18 +1,31 @@
 //! The filters, built as they ship.
 //!
 //! What is tested is what is released: the `wasm` profile for `wasm32-wasip1`, with the
-//! versions of `Cargo.lock`. Cargo itself decides whether there is anything to build. The
-//! target folder is one of its own, so that a build started from within `cargo test` or
-//! `cargo run` never waits for the one that started it.
+//! versions of `Cargo.lock`. Cargo itself decides whether there is anything to build.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// The target the filters are built for.
 pub const TARGET: &str = "wasm32-wasip1";
+
+/// What cargo is asked to do; the same as the README tells users.
+pub const BUILD: [&str; 10] = [
+    "build",
+    "--locked",
+    "--profile",
+    "wasm",
+    "--target",
+    TARGET,
+    "--package",
+    "node-filter",
+    "--package",
+    "lb-filter",
+];
 
 /// The two modules.
 #[derive(Clone, Debug)]
@@ -39,21 +52,25 @@ pub fn filters() -> Result<Filters> {
 
 fn build() -> Result<Filters> {
     install_target()?;
-    let target_directory = workspace().join("target/filters");
-    let directory = target_directory.join(TARGET).join("wasm");
-    if !directory.join("lb_filter.wasm").exists() {
-        eprintln!("Building node_filter.wasm and lb_filter.wasm into {}", directory.display());
-    }
-    let output = cargo()
-        .args(["build", "--quiet", "--locked", "--profile", "wasm", "--target", TARGET])
-        .args(["--package", "node-filter", "--package", "lb-filter", "--target-dir"])
-        .arg(&target_directory)
+    let mut command = cargo();
+    command
+        .args(BUILD)
+        .args(["--quiet", "--message-format", "json-render-diagnostics"])
         .current_dir(workspace())
-        .output()
-        .context("cannot run cargo")?;
+        .stderr(Stdio::piped());
+    let output = command.output().context("cannot run cargo")?;
     if !output.status.success() {
         bail!("the filters do not build:\n{}", String::from_utf8_lossy(&output.stderr));
     }
+    // Cargo says itself where it has put them, whatever its target folder is.
+    let module = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .filter_map(|message| message["filenames"][0].as_str().map(PathBuf::from))
+        .find(|file| file.ends_with("lb_filter.wasm"))
+        .context("cargo has built no lb_filter.wasm")?;
+    let directory = module.parent().context("lb_filter.wasm is nowhere")?.to_owned();
     Ok(Filters { directory })
 }
 

@@ -54,6 +54,15 @@ struct Head<'a> {
     len: usize,
 }
 
+/// What a header line has to do with the connection.
+enum Field<'a> {
+    /// It says what becomes of it. With its value, from the colon on.
+    Connection(&'a [u8]),
+    /// It holds what is only of use where the connection stays.
+    KeepAlive,
+    Other,
+}
+
 // === impl Head ===
 
 impl<'a> Head<'a> {
@@ -79,11 +88,15 @@ impl<'a> Head<'a> {
     fn rewrite(&self, write: &[u8], start: usize) -> Announcement {
         let mut others = Vec::new();
         for line in &self.lines {
-            match connection_option(line) {
-                None => others.push(*line),
-                Some(value) if has_token(value, b"close") => return Announcement::AlreadyThere,
-                Some(value) if has_token(value, b"upgrade") => return Announcement::Upgrade,
-                Some(_) => {}
+            match field(line) {
+                Field::Connection(value) if has_token(value, b"close") => {
+                    return Announcement::AlreadyThere;
+                }
+                Field::Connection(value) if has_token(value, b"upgrade") => {
+                    return Announcement::Upgrade;
+                }
+                Field::Connection(_) | Field::KeepAlive => {}
+                Field::Other => others.push(*line),
             }
         }
         let mut with = write.get(..start).unwrap_or_default().to_vec();
@@ -113,12 +126,13 @@ fn status_of(line: &[u8]) -> Option<u16> {
     std::str::from_utf8(code).ok()?.parse().ok().filter(|status| *status >= 100)
 }
 
-/// The value of a header that says what becomes of the connection, if `line` is one.
-fn connection_option(line: &[u8]) -> Option<&[u8]> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
-    let (name, value) = line.split_at_checked(colon)?;
-    let names: [&[u8]; 2] = [b"connection", b"keep-alive"];
-    names.iter().any(|known| name.eq_ignore_ascii_case(known)).then_some(value)
+fn field(line: &[u8]) -> Field<'_> {
+    let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+    match line.split_at_checked(colon) {
+        Some((name, value)) if name.eq_ignore_ascii_case(b"connection") => Field::Connection(value),
+        Some((name, _)) if name.eq_ignore_ascii_case(b"keep-alive") => Field::KeepAlive,
+        _ => Field::Other,
+    }
 }
 
 /// Whether `: a, b\r\n` has `token` among its elements.
@@ -172,6 +186,10 @@ mod tests {
                 "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nKeep-Alive: timeout=5\r\na: b\r\n\r\nbody"
             ),
             "HTTP/1.0 200 OK\r\nconnection: close\r\na: b\r\n\r\nbody"
+        );
+        assert_eq!(
+            applied("HTTP/1.1 200 OK\r\nkeep-alive: close\r\n\r\n"),
+            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
         );
     }
 

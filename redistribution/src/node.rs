@@ -326,9 +326,9 @@ mod tests {
     fn it_asks_for_its_part_of_the_rate() {
         let mut node = Node::new(config(5.0), 0.5);
         let headers = run(&mut node, 100, 4, 60);
-        let named = headers.iter().map(|header| {
-            CloseRequest::parse(header.as_bytes()).unwrap().connections.len()
-        });
+        let named = headers
+            .iter()
+            .map(|header| CloseRequest::parse(header.as_bytes()).unwrap().connections.len());
         let closes = named.sum::<usize>();
         assert!((closes as f64 / (5.0 * 0.4 * 100.0) - 1.0).abs() < 0.03, "{closes}");
         assert_eq!(node.counters().closes_requested, closes as u64);

@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_share_of_the_requests_is_that_share_of_the_time() {
-        for (stride, per_second) in [(1, 1000), (4, 1000), (10, 100), (3, 5), (1, 2), (50, 10_000)] {
+        for (stride, per_second) in [(1, 1000), (4, 1000), (10, 100), (3, 5), (1, 2), (50, 10_000)]
+        {
             let node = run(200, per_second, |seq| seq % stride == 0);
             let what = format!("1 of {stride} at {per_second} a second");
             assert_near(node.portion.of_vm, 200.0 / stride as f64, &what);
@@ -310,7 +311,8 @@ mod tests {
 
     #[test]
     fn absurd_counters_give_no_more_than_all_of_the_time_and_a_window() {
-        for seqs in [vec![7; 1000], vec![0, u64::MAX], vec![u64::MAX, 0], (0..500).rev().collect()] {
+        for seqs in [vec![7; 1000], vec![0, u64::MAX], vec![u64::MAX, 0], (0..500).rev().collect()]
+        {
             let mut node = Node::new();
             for millis in 0..100_000_u64 {
                 if millis % 100 == 0 {

@@ -82,8 +82,7 @@ impl<'a> Course<'a> {
             tolerance: TOLERANCE,
             ..Timeline::default()
         };
-        let mut course =
-            Self { fleet, view, clients, sampler: Sampler::start(), ticks, timeline };
+        let mut course = Self { fleet, view, clients, sampler: Sampler::start(), ticks, timeline };
         course.event(0.0, "clients connect");
         Ok(course)
     }

@@ -51,10 +51,7 @@ pub(super) async fn unless_signalled<T>(work: impl Future<Output = Result<T>>) -
 /// # Errors
 ///
 /// [`Interrupted`].
-pub(super) async fn unless_key<T>(
-    view: &mut dyn View,
-    work: impl Future<Output = T>,
-) -> Result<T> {
+pub(super) async fn unless_key<T>(view: &mut dyn View, work: impl Future<Output = T>) -> Result<T> {
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {

@@ -17,7 +17,7 @@ pub(super) const EDGES: usize = 2;
 /// Nodes behind them.
 pub(super) const NODES: usize = 4;
 /// Clients, each with one connection.
-pub(super) const CLIENTS: usize = 900;
+pub(super) const CLIENTS: usize = 600;
 /// Requests per second of the slowest and of the fastest client; the others lie evenly between.
 pub(super) const PACES_PER_SECOND: (f64, f64) = (1.0, 2.0);
 /// Streams at once on an HTTP/2 connection.
@@ -36,7 +36,7 @@ pub(super) const SETTLED_FOR: Duration = Duration::from_secs(20);
 /// After so long from the join the run ends, settled or not.
 pub(super) const SETTLE_BOUND: Duration = Duration::from_secs(80);
 /// An edge closes no more connections per second, whatever the nodes ask for.
-const MAX_CLOSES_PER_SECOND: u32 = 60;
+const MAX_CLOSES_PER_SECOND: u32 = 40;
 
 /// The close-rate policy of the nodes, as their filter's configuration has it.
 pub(super) fn close_rate() -> Value {

@@ -20,7 +20,7 @@ const ANSWER_BOUND: Duration = Duration::from_secs(10);
 /// Where an Envoy answers questions about itself.
 #[derive(Clone, Debug)]
 pub(super) struct Admin {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// Counters and gauges of one Envoy at one moment.

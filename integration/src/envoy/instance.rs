@@ -7,6 +7,7 @@
 //! Hot restart is off: it would leave a shared memory segment behind each time
 //! an Envoy is killed, and killing Envoys is what tests do.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -145,6 +146,12 @@ impl Envoy {
             }
             pause = (pause * 2).min(Duration::from_millis(100));
         }
+    }
+
+    /// Where its admin interface is.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address
     }
 
     /// The name it was started under.

@@ -1,9 +1,9 @@
 //! A client is told to close in its own protocol, and gets its whole response.
 
 use anyhow::Result;
+use hyper::Response;
 use integration::application::{Application, Body};
 use integration::fleet::{Fleet, FleetSpec, StartApplication};
-use hyper::Response;
 
 use crate::support::{Http, curl, eventually, lb, warm_up};
 

@@ -11,12 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::support::{Http, Session, all_cores, eventually, lb, node, puppet, warm_up};
 
 fn at_the_mercy_of_its_node() -> FleetSpec {
-    FleetSpec {
-        edge_workers: 2,
-        node_filter: false,
-        application: puppet(),
-        ..FleetSpec::default()
-    }
+    FleetSpec { edge_workers: 2, node_filter: false, application: puppet(), ..FleetSpec::default() }
 }
 
 #[tokio::test]

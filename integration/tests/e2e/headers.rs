@@ -1,9 +1,9 @@
 //! The two headers are between edge and node: nobody else reads or writes them.
 
 use anyhow::Result;
+use hyper::Response;
 use integration::application::{Application, Body};
 use integration::fleet::{Fleet, FleetSpec, StartApplication};
-use hyper::Response;
 use redistribution::wire::Stamp;
 use serde_json::{Value, json};
 
@@ -27,8 +27,7 @@ fn nothing_to_close() -> Value {
 
 #[tokio::test]
 async fn a_client_that_stamps_changes_nothing() -> Result<()> {
-    let application =
-        StartApplication(|address| Box::pin(Application::echo_headers(address)));
+    let application = StartApplication(|address| Box::pin(Application::echo_headers(address)));
     let fleet = Fleet::start(FleetSpec { application, ..FleetSpec::default() }).await?;
     let forged = [
         "-H",

@@ -177,7 +177,13 @@ pub struct Curl {
 }
 
 /// Asks the first edge for `paths`, one after the other, on one connection as far as that lasts.
-pub async fn curl(fleet: &Fleet, tls: bool, http: Http, args: &[&str], paths: &[&str]) -> Result<Curl> {
+pub async fn curl(
+    fleet: &Fleet,
+    tls: bool,
+    http: Http,
+    args: &[&str],
+    paths: &[&str],
+) -> Result<Curl> {
     let edge = &fleet.edges()[0];
     let name = NAME.trim_end_matches('.');
     let scheme = if tls { "https" } else { "http" };

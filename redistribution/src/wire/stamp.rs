@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use sfv::{
-    BareItemFromInput, Decimal, DictSerializer, Integer, KeyRef, TokenRef, key_ref,
-};
+use sfv::{BareItemFromInput, Decimal, DictSerializer, Integer, KeyRef, TokenRef, key_ref};
 
 use super::dictionary::{Schema, Value};
 use super::{DEFAULT_POOL, Error, MAX_INTEGER, is_valid_name, valid_name};

@@ -1,0 +1,128 @@
+//! The README is true: its configurations are those that run, its commands run, and its metrics
+//! are those that Envoy shows.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use integration::artifacts::{BUILD, filters, workspace};
+use integration::fleet::{Fleet, FleetSpec, read_yaml};
+use redistribution::config::{LbConfig, NodeConfig};
+use serde_json::Value;
+use tokio::process::Command;
+
+fn readme() -> Result<String> {
+    std::fs::read_to_string(workspace().join("README.md")).context("there is no README.md")
+}
+
+/// The blocks of the README that are marked as `language`.
+fn blocks(language: &str) -> Result<Vec<String>> {
+    let text = readme()?;
+    let fence = format!("```{language}\n");
+    let found: Vec<_> = text
+        .split(&fence)
+        .skip(1)
+        .filter_map(|rest| rest.split_once("\n```").map(|(block, _)| block.to_owned()))
+        .collect();
+    anyhow::ensure!(!found.is_empty(), "the README has no block of {language}");
+    Ok(found)
+}
+
+/// The filter of that name, wherever it stands in a configuration.
+fn find<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    match value {
+        Value::Object(fields) if fields.get("name").is_some_and(|found| found == name) => {
+            Some(value)
+        }
+        Value::Object(fields) => fields.values().find_map(|field| find(field, name)),
+        Value::Array(items) => items.iter().find_map(|item| find(item, name)),
+        _ => None,
+    }
+}
+
+#[test]
+fn its_yaml_is_that_of_the_configurations_that_the_tests_run() -> Result<()> {
+    for block in blocks("yaml")? {
+        let file = block.lines().next().and_then(|line| line.strip_prefix("# from "));
+        let file = file.context("a block does not say which file it is from")?;
+        let shown: Value = serde_yaml_ng::from_str(&format!("{block}\n"))?;
+        let name = shown["name"].as_str().context("a block is no filter")?;
+        let shipped = read_yaml(&workspace().join("envoy-configs").join(file))?;
+        assert_eq!(find(&shipped, name), Some(&shown), "{name} in {file}");
+    }
+    Ok(())
+}
+
+#[test]
+fn its_configurations_are_taken_and_name_every_field_and_default() -> Result<()> {
+    let configurations: Vec<String> = blocks("jsonc")?
+        .iter()
+        .map(|block| block.lines().filter(|line| !line.trim_start().starts_with("//")).collect())
+        .collect();
+    let [node, lb] = &configurations[..] else { anyhow::bail!("not two of them") };
+    assert_eq!(NodeConfig::parse(node.as_bytes())?, NodeConfig::default());
+    // What is shown is the default, but for the id.
+    let shown = LbConfig::parse(lb.as_bytes())?;
+    assert_eq!(shown, LbConfig { id: shown.id.clone(), ..LbConfig::default() });
+    Ok(())
+}
+
+/// Each command of the README, and how it is run here.
+#[tokio::test]
+async fn its_commands_run() -> Result<()> {
+    let aliases = std::fs::read_to_string(workspace().join(".cargo/config.toml"))?;
+    for command in blocks("console")? {
+        match command.as_str() {
+            // Run by tests/demo.rs, through the binary that the alias stands for.
+            "cargo demo" => assert!(aliases.contains("demo = \"run"), "{aliases}"),
+            // This is it.
+            "cargo test" => {}
+            build if build.starts_with("cargo build") => {
+                assert_eq!(build, format!("cargo {}", BUILD.join(" ")));
+                let modules = filters()?.directory;
+                assert!(modules.join("node_filter.wasm").exists());
+            }
+            curl if curl.starts_with("curl ") => {
+                let fleet = Fleet::start(FleetSpec::default()).await?;
+                for envoy in [&fleet.edges()[0].envoy, &fleet.nodes()[0].envoy] {
+                    let admin = format!("http://{}", envoy.admin_address());
+                    let mut run = Command::new("bash");
+                    let output = run.args(["-c", curl]).env("ADMIN", admin).output().await?;
+                    let text = String::from_utf8_lossy(&output.stdout);
+                    assert!(output.status.success(), "{output:?}");
+                    assert!(text.contains("wasmcustom.spillway."), "{text}");
+                }
+            }
+            unknown => anyhow::bail!("no test runs the README's {unknown:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn its_tables_have_every_metric_and_no_other() -> Result<()> {
+    let documented: BTreeSet<_> = readme()?
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `spillway.")?.split('`').next().map(str::to_owned))
+        .collect();
+    let fleet = Fleet::start(FleetSpec::default()).await?;
+    let mut shown = BTreeSet::new();
+    for envoy in [&fleet.edges()[0].envoy, &fleet.nodes()[0].envoy] {
+        let stats = envoy.stats().await?;
+        let names = stats.iter().filter_map(|(name, _)| name.strip_prefix("wasmcustom.spillway."));
+        shown.extend(names.map(str::to_owned));
+        let prometheus = envoy.prometheus().await?;
+        assert!(prometheus.contains("spillway_"), "{prometheus}");
+    }
+    assert_eq!(documented, shown);
+    Ok(())
+}
+
+#[test]
+fn what_it_links_to_is_there() -> Result<()> {
+    for target in readme()?.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        if !target.starts_with("http") {
+            assert!(workspace().join(target).exists(), "there is no {target}");
+        }
+    }
+    Ok(())
+}
