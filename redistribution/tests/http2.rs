@@ -138,8 +138,8 @@ proptest! {
     #[test]
     fn any_bytes_and_any_reader_are_taken(bytes in payload(0..200), len in any::<usize>()) {
         takes(&bytes);
-        takes_goaway_in_front(len, |offset| bytes.get(offset..)?.first_chunk().copied());
-        takes_goaway_in_front(len, |_| Some([0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]));
+        let _ = takes_goaway_in_front(len, |offset| bytes.get(offset..)?.first_chunk().copied());
+        let _ = takes_goaway_in_front(len, |_| Some([0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]));
     }
 
     #[test]

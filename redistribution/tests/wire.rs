@@ -131,8 +131,11 @@ fn check(header: &[u8]) -> Result<(), TestCaseError> {
                 prop_assert!(number <= MAX_INTEGER);
             }
         }
-        let header = header_of(&stamp);
-        prop_assert_eq!(Stamp::parse(header.as_bytes()), Ok(stamp));
+        // An integer as weight can be read that is too large to be written as a decimal.
+        if stamp.weight < 1e12 {
+            let header = header_of(&stamp);
+            prop_assert_eq!(Stamp::parse(header.as_bytes()), Ok(stamp));
+        }
     }
     if let Ok(request) = CloseRequest::parse(header) {
         prop_assert!(is_valid_name(&request.lb));

@@ -5,6 +5,7 @@
 
 mod bad_configuration;
 mod closing;
+mod draining;
 mod guard;
 mod headers;
 mod no_request_lost;
