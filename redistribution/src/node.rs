@@ -168,7 +168,8 @@ impl Node {
         self.ticked_at = Some(now);
         for load_balancer in self.load_balancers.values_mut() {
             load_balancer.earn(&self.config, elapsed, now);
-            self.counters.closes_lapsed += load_balancer.pacer.take_lapsed();
+            let lapsed = load_balancer.pacer.take_lapsed();
+            self.counters.closes_lapsed = self.counters.closes_lapsed.saturating_add(lapsed);
         }
     }
 

@@ -32,7 +32,9 @@ impl Pacer {
     /// Starts at `now` with a credit of `fraction`, a random number from 0 to 1.
     #[must_use]
     pub fn new(fraction: f64, now: Timestamp) -> Self {
-        Self { credit: fraction.clamp(0.0, 1.0), lapsed: 0.0, rate: 0.0, earned_at: now }
+        // A clamp would let through what is no number at all.
+        let credit = if (0.0..=1.0).contains(&fraction) { fraction } else { 0.0 };
+        Self { credit, lapsed: 0.0, rate: 0.0, earned_at: now }
     }
 
     /// Adds the closes earned since the last call.
@@ -102,6 +104,15 @@ mod tests {
 
     fn at_ms(millis: u64) -> Timestamp {
         Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn a_start_that_is_no_fraction_is_none() {
+        for fraction in [f64::NAN, -1.0, 7.0] {
+            let mut pacer = Pacer::new(fraction, at_ms(0));
+            pacer.earn(0.9, at_ms(900));
+            assert_eq!(pacer.due(), 0, "{fraction}");
+        }
     }
 
     #[test]

@@ -136,9 +136,12 @@ impl RequestShare {
         if time < SHORTEST {
             return None;
         }
+        let of_vm = self.last.seq.saturating_sub(base.seq);
+        // A load balancer forwards at least what one of its VMs does, whatever its stamps say.
+        let of_load_balancer = self.last.total.saturating_sub(base.total).max(of_vm);
         Some(Portion {
-            of_vm: divide(time, self.last.seq.saturating_sub(base.seq))?,
-            of_load_balancer: divide(time, self.last.total.saturating_sub(base.total))?,
+            of_vm: divide(time, of_vm)?,
+            of_load_balancer: divide(time, of_load_balancer)?,
         })
     }
 
@@ -325,6 +328,22 @@ mod tests {
             assert!(node.portion.of_vm <= most, "{:?}", node.portion);
             assert!(node.portion.of_load_balancer <= most, "{:?}", node.portion);
         }
+    }
+
+    #[test]
+    fn a_total_that_does_not_move_is_taken_as_that_of_the_vm_alone() {
+        let mut node = Node::new();
+        for millis in 0..50_000 {
+            if millis % 100 == 0 {
+                node.tick(at_ms(millis));
+            }
+            if millis % 4 == 0 {
+                node.request(millis, 7);
+            }
+        }
+        node.tick(at_ms(50_000));
+        assert_near(node.portion.of_vm, 12.5, "of the VM");
+        assert_eq!(node.portion.of_load_balancer, node.portion.of_vm);
     }
 
     #[test]

@@ -28,8 +28,21 @@ const FIELDS: &[&str] = &[
 ];
 
 const VALUES: &[&str] = &[
-    "enforce", "observe", "measured", "http", "connection", "1s", "10s", "1h 30m", "0s", "-1s",
-    "99999999999y", "18446744073709551616s", "1", "s", "",
+    "enforce",
+    "observe",
+    "measured",
+    "http",
+    "connection",
+    "1s",
+    "10s",
+    "1h 30m",
+    "0s",
+    "-1s",
+    "99999999999y",
+    "18446744073709551616s",
+    "1",
+    "s",
+    "",
 ];
 
 fn scalar() -> impl Strategy<Value = Value> {

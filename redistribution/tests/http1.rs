@@ -70,11 +70,8 @@ fn response() -> impl Strategy<Value = Response> {
 impl Response {
     fn head(&self) -> String {
         let Self { version, status, reason, .. } = self;
-        let mut head = format!("HTTP/1.{version} {status} {reason}\r\n");
-        for (name, value) in &self.lines {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head + "\r\n"
+        let lines = self.lines.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        format!("HTTP/1.{version} {status} {reason}\r\n{}\r\n", lines.collect::<String>())
     }
 
     fn write(&self) -> Vec<u8> {

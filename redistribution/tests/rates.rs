@@ -49,8 +49,13 @@ fn rate() -> impl Strategy<Value = PerSecond> {
 
 fn position() -> impl Strategy<Value = Position> {
     (0..3_u64, counter(), counter(), 0..50_u64, duration(), counter()).prop_map(
-        |(vm, seq, total, connection, age, open)| {
-            Position { vm: VmToken::from_random(vm), seq, total, connection, age, open }
+        |(vm, seq, total, connection, age, open)| Position {
+            vm: VmToken::from_random(vm),
+            seq,
+            total,
+            connection,
+            age,
+            open,
         },
     )
 }
@@ -137,7 +142,7 @@ proptest! {
     /// No more closes are due than were earned, and what lapsed is part of that.
     #[test]
     fn a_pacer_gives_no_more_than_was_earned(
-        fraction in any::<f64>(),
+        fraction in proptest::num::f64::ANY,
         start in moment(),
         steps in proptest::collection::vec((0.0..100.0, 0..20_usize, moment()), 0..100),
     ) {
@@ -156,7 +161,7 @@ proptest! {
 
     #[test]
     fn a_pacer_stays_with_numbers(
-        fraction in any::<f64>(),
+        fraction in proptest::num::f64::ANY,
         start in moment(),
         steps in proptest::collection::vec(
             (prop_oneof![0.0..100.0, Just(1e25), Just(0.0)], any::<usize>(), moment()),
@@ -220,7 +225,7 @@ proptest! {
             Just(r#"{"share": {"nodes": 1}, "mode": "observe", "share_window": "1s"}"#),
             Just(r#"{"share": {"nodes": 1}, "close_rate": {"per_second": 10000}}"#),
         ],
-        fraction in any::<f64>(),
+        fraction in proptest::num::f64::ANY,
         requests in proptest::collection::vec((position(), moment(), any::<bool>()), 0..200),
     ) {
         let mut node = Node::new(NodeConfig::parse(config.as_bytes()).unwrap(), fraction);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::course::Record;
 use super::scenario::SETTLE_BOUND;
 use crate::client::ClientTotals;
-use crate::report::{LoadTable, Summary, Timeline};
+use crate::report::{LoadTable, Sample, Summary, Timeline};
 
 /// The load "after" is the mean over so many seconds at the end.
 const AFTER_S: f64 = 10.0;
@@ -113,7 +113,7 @@ pub(super) fn verdict(record: &Record, summary: &Summary) -> Result<()> {
 }
 
 fn unevenness(timeline: &Timeline) -> String {
-    let farthest = timeline.samples.last().and_then(|sample| sample.farthest_from_mean());
+    let farthest = timeline.samples.last().and_then(Sample::farthest_from_mean);
     farthest.map_or_else(
         || "there were no requests".to_owned(),
         |(edge, deviation)| {

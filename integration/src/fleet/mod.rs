@@ -21,7 +21,7 @@ use crate::loopback::LoopbackBlock;
 use crate::tls::{TestCertificates, TlsConfig};
 
 pub use config::{Bootstrap, Endpoint, read_yaml};
-pub use spec::{EdgeConfig, FleetSpec, StartApplication};
+pub use spec::{EdgeConfig, FleetSpec, StartApplication, StartingApplication};
 
 /// The public name of the edges.
 pub const NAME: &str = "edge.spillway.test.";

@@ -16,6 +16,7 @@ use crate::tls::TestCertificates;
 /// What a fleet is to be like; [`FleetSpec::default`] is the shipped configuration with one edge,
 /// one node, one worker each.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Independent switches, each named where it is set.
 pub struct FleetSpec {
     /// Edges at the start.
     pub edges: usize,
@@ -50,9 +51,10 @@ pub struct FleetSpec {
 
 /// How the application of a node is started.
 #[derive(Clone, Copy)]
-pub struct StartApplication(
-    pub fn(Ipv4Addr) -> Pin<Box<dyn Future<Output = Result<Application>> + Send>>,
-);
+pub struct StartApplication(pub fn(Ipv4Addr) -> StartingApplication);
+
+/// An application that will have started.
+pub type StartingApplication = Pin<Box<dyn Future<Output = Result<Application>> + Send>>;
 
 /// All that the configuration of an edge is made of.
 #[derive(Debug)]
@@ -106,7 +108,7 @@ impl FleetSpec {
             "share_window": "1s",
         });
         let http = json!({ "max_closes_per_second": 100_000 });
-        Self { node, http, ..self }
+        Self { http, node, ..self }
     }
 }
 

@@ -30,13 +30,11 @@ async fn closes_the_other(native_drain: bool, same_worker: bool) -> Result<()> {
     };
     let fleet = Fleet::start(spec).await?;
     let edge = &fleet.edges()[0].envoy;
-    let mut admitted = 0;
-    for http in [Http::One, Http::Two] {
+    for (http, admitted) in [(Http::One, 1), (Http::Two, 2)] {
         let (mut one, mut other) = pair(&fleet, http, same_worker).await?;
         let target = other.position().await?;
         let path = format!("/close/{}/{}", target.vm, target.connection);
         one.get(&path).await?;
-        admitted += 1;
         eventually("the close is admitted", || async {
             Ok(lb(edge, "closes_admitted").await? == admitted)
         })
