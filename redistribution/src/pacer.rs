@@ -1,6 +1,7 @@
 //! Spends a close rate: says how many closes are due.
 //!
-//! Credit grows by what requests earn. It starts at a random fraction, so that nodes which start
+//! What requests have earned comes in lumps, a stretch of time at once, and flows into the credit
+//! evenly over the stretch that follows. Credit starts at a random fraction, so that nodes which start
 //! together do not act in step, and it is capped, so that a time in which no response could carry
 //! a close request does not become a burst. What is lost at the cap is counted.
 
@@ -21,8 +22,12 @@ pub const SMOOTHING: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Pacer {
     credit: f64,
+    /// Earned, and still to flow into the credit at `flow` a second.
+    coming: f64,
+    flow: f64,
     lapsed: f64,
-    rate: f64,
+    rate: Option<f64>,
+    at: Timestamp,
     earned_at: Timestamp,
 }
 
@@ -34,24 +39,39 @@ impl Pacer {
     pub fn new(fraction: f64, now: Timestamp) -> Self {
         // A clamp would let through what is no number at all.
         let credit = if (0.0..=1.0).contains(&fraction) { fraction } else { 0.0 };
-        Self { credit, lapsed: 0.0, rate: 0.0, earned_at: now }
+        let (coming, flow, lapsed, rate) = (0.0, 0.0, 0.0, None);
+        Self { credit, coming, flow, lapsed, rate, at: now, earned_at: now }
     }
 
-    /// Adds the closes earned since the last call.
-    pub fn earn(&mut self, closes: f64, now: Timestamp) {
+    /// Takes in the closes earned since the last call. They become due over a time of `over`.
+    pub fn earn(&mut self, closes: f64, over: Duration, now: Timestamp) {
+        self.on_tick(now);
+        self.coming += closes;
+        self.flow = self.coming / over.as_secs_f64().max(0.1);
         let elapsed = now.since(self.earned_at).as_secs_f64();
-        if elapsed <= 0.0 {
-            // No time has passed that a rate could be told for: nothing is lost at the cap.
-            self.credit += closes;
-            return;
+        if elapsed > 0.0 {
+            self.earned_at = now;
+            let latest = (closes / elapsed).min(PerSecond::MAX.get());
+            self.rate = match self.rate {
+                // The first closes were earned before there was a rate to speak of.
+                None if closes > 0.0 => Some(latest),
+                None => None,
+                Some(rate) => {
+                    let part = -f64::exp_m1(-elapsed / SMOOTHING.as_secs_f64());
+                    Some(rate + (latest - rate) * part)
+                }
+            };
         }
-        self.earned_at = now;
-        let latest = closes / elapsed;
-        self.rate += (latest - self.rate) * -f64::exp_m1(-elapsed / SMOOTHING.as_secs_f64());
-        // The latest rate counts too: the first requests of a load balancer earn for all the time
-        // in which there was too little to tell.
-        let cap = 1.0 + self.rate.max(latest) * LONGEST_SAVING.as_secs_f64();
-        let credit = self.credit + closes;
+    }
+
+    /// Lets credit flow in up to `now`.
+    pub fn on_tick(&mut self, now: Timestamp) {
+        let elapsed = now.since(self.at).as_secs_f64();
+        self.at = self.at.max(now);
+        let more = self.coming.min(self.flow * elapsed);
+        self.coming -= more;
+        let cap = 1.0 + self.flow.max(self.rate.unwrap_or(0.0)) * LONGEST_SAVING.as_secs_f64();
+        let credit = self.credit + more;
         // Credit saved at a higher rate is kept, but grows no further.
         let kept = credit.min(cap.max(self.credit));
         self.lapsed += credit - kept;
@@ -61,7 +81,7 @@ impl Pacer {
     /// The rate at which closes were earned lately, smoothed over [`SMOOTHING`].
     #[must_use]
     pub fn rate(&self) -> PerSecond {
-        PerSecond::new(self.rate).unwrap_or_default()
+        PerSecond::new(self.rate.unwrap_or(0.0)).unwrap_or_default()
     }
 
     /// Closes that are due now.
@@ -102,31 +122,51 @@ mod tests {
 
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn at_ms(millis: u64) -> Timestamp {
         Timestamp::from_nanos(millis * 1_000_000)
     }
 
+    /// Earns once a second, looks every tenth of it, and says how many were due each time.
+    fn due_each_tick(pacer: &mut Pacer, per_second: f64, seconds: u64) -> Vec<usize> {
+        let mut due = Vec::new();
+        for tick in 1..=seconds * 10 {
+            let now = at_ms(tick * 100);
+            pacer.on_tick(now);
+            if tick % 10 == 0 {
+                pacer.earn(per_second, SECOND, now);
+            }
+            due.push(pacer.due());
+            pacer.spend(pacer.due());
+        }
+        due
+    }
+
     #[test]
     fn a_start_that_is_no_fraction_is_none() {
-        for fraction in [f64::NAN, -1.0, 7.0] {
-            let mut pacer = Pacer::new(fraction, at_ms(0));
-            pacer.earn(0.9, at_ms(900));
-            assert_eq!(pacer.due(), 0, "{fraction}");
+        for fraction in [f64::NAN, f64::INFINITY, -0.5, 1.5] {
+            assert_eq!(Pacer::new(fraction, at_ms(0)).due(), 0, "{fraction}");
         }
+        assert_eq!(Pacer::new(1.0, at_ms(0)).due(), 1);
     }
 
     #[test]
     fn what_is_earned_is_spent_and_no_more() {
         let mut pacer = Pacer::new(0.0, at_ms(0));
-        let mut closes = 0;
-        for millis in (125..=100_000).step_by(125) {
-            pacer.earn(7.5 / 8.0, at_ms(millis));
-            closes += pacer.due();
-            pacer.spend(pacer.due());
-        }
-        assert_eq!(closes, 750);
+        let due = due_each_tick(&mut pacer, 7.5, 101);
+        // What the last second has earned is still to come.
+        let spent: usize = due.iter().sum();
+        assert!((749..=750).contains(&spent), "{spent}");
         assert_eq!(pacer.take_lapsed(), 0);
         assert!((pacer.rate().get() - 7.5).abs() < 1e-6, "{:?}", pacer.rate());
+    }
+
+    #[test]
+    fn a_lump_is_spread_over_the_time_that_follows() {
+        let mut pacer = Pacer::new(0.0, at_ms(0));
+        let due = due_each_tick(&mut pacer, 50.0, 10);
+        assert!(due.iter().skip(10).all(|due| (4..=6).contains(due)), "{due:?}");
     }
 
     #[test]
@@ -134,7 +174,8 @@ mod tests {
         let mut early = Pacer::new(0.9, at_ms(0));
         let mut late = Pacer::new(0.1, at_ms(0));
         for pacer in [&mut early, &mut late] {
-            pacer.earn(0.5, at_ms(500));
+            pacer.earn(0.5, SECOND, at_ms(1_000));
+            pacer.on_tick(at_ms(2_000));
         }
         assert_eq!((early.due(), late.due()), (1, 0));
     }
@@ -143,8 +184,9 @@ mod tests {
     fn what_could_not_be_spent_is_no_burst_and_is_counted() {
         let mut pacer = Pacer::new(0.0, at_ms(0));
         for second in 1..=3_600 {
-            pacer.earn(2.0, at_ms(second * 1_000));
+            pacer.earn(2.0, SECOND, at_ms(second * 1_000));
         }
+        pacer.on_tick(at_ms(3_601_000));
         assert_eq!(pacer.due(), 11);
         assert_eq!(pacer.take_lapsed(), 7_189);
         assert_eq!(pacer.take_lapsed(), 0);
@@ -153,20 +195,29 @@ mod tests {
     #[test]
     fn a_slow_rate_still_saves_for_one_close() {
         let mut pacer = Pacer::new(0.0, at_ms(0));
-        for second in 1..=1_001 {
-            pacer.earn(0.001, at_ms(second * 1_000));
+        for second in 1..=1_002 {
+            pacer.earn(0.001, SECOND, at_ms(second * 1_000));
         }
         assert_eq!(pacer.due(), 1);
         assert_eq!(pacer.take_lapsed(), 0);
     }
 
     #[test]
-    fn the_backlog_of_a_start_is_kept_and_time_does_not_run_back() {
+    fn the_rate_shown_is_right_from_the_first_stretch() {
+        let mut pacer = Pacer::new(0.0, at_ms(0));
+        pacer.earn(0.0, SECOND, at_ms(1_000));
+        pacer.earn(3.0, SECOND, at_ms(2_000));
+        assert!((pacer.rate().get() - 3.0).abs() < 1e-9, "{:?}", pacer.rate());
+    }
+
+    #[test]
+    fn time_does_not_run_back() {
         let mut pacer = Pacer::new(0.0, at_ms(1_000));
-        pacer.earn(0.0, at_ms(1_900));
-        pacer.earn(10.0, at_ms(2_000));
-        pacer.earn(1.0, at_ms(500));
-        assert_eq!(pacer.due(), 11);
+        pacer.earn(10.0, SECOND, at_ms(2_000));
+        pacer.on_tick(at_ms(3_000));
+        pacer.earn(1.0, SECOND, at_ms(500));
+        pacer.on_tick(at_ms(400));
+        assert_eq!(pacer.due(), 10);
         assert_eq!(pacer.take_lapsed(), 0);
     }
 }

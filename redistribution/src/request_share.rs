@@ -1,50 +1,40 @@
 //! The part of a load balancer's requests that this node handles (design, section 5).
 //!
 //! Each stamp says how many requests the edge's VM has forwarded so far (`seq`), and how many
-//! the whole load balancer has (`total`). From these a node knows the load balancer's request
-//! rate `r`, and so what each request it handles is worth: `1/r` of the load balancer's time.
-//! A node that handles a quarter of the requests gets a quarter of the time. Nobody is asked,
-//! and over all nodes the portions of a second add up to a second, whoever gets how much.
+//! the whole load balancer has (`total`). Over a stretch of time the node counts its own; the
+//! quotient is its share of that stretch. Nobody is asked, and over all nodes the shares add up
+//! to one.
 //!
-//! This is share times time, taken request by request. The quotient of two counts over a window
-//! would give the same on average, but late: when a node goes, the others would go on with the
-//! shares they had, and their sum would be short of one for the length of the window.
+//! The share is not taken as a property of the node, to be applied to the time that follows: it
+//! is applied to the very stretch it was measured over. A node that handled a quarter of the
+//! requests of the last two seconds gets a quarter of these two seconds, as its [`Portion`], and
+//! portions add up to all of the time whatever happens: when loads rise and fall, and when nodes
+//! come and go. With a share measured over a longer window, the sum is off for as long as the
+//! window looks back on how things were.
 //!
-//! One [`RequestShare`] follows one VM of a load balancer, over a sliding window. Where requests
-//! are rare the window reaches back further, up to ten times its length, to hold at least
-//! [`ENOUGH`] of them.
+//! Stretches begin and end with an own request. So they tile the time, however rare these are,
+//! and a portion is right on average also for a handful of requests: it is their number times
+//! the mean time from one request of the load balancer to the next.
+//!
+//! One [`RequestShare`] follows one VM of a load balancer.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::Timestamp;
 use crate::wire::Position;
 
-/// Requests of a VM that make its rate known well enough not to reach back beyond the window.
-pub const ENOUGH: u64 = 64;
-
-/// How far a window may reach back for [`ENOUGH`] requests, in windows.
-const LONGEST: u32 = 10;
-
-/// Marks kept per window; the oldest one moves in steps of this part of it.
-const MARKS_PER_WINDOW: u32 = 8;
-
-/// Nothing is derived from stamps that lie less than this apart. Requests that come before are
-/// accounted for after.
-const SHORTEST: Duration = Duration::from_secs(1);
+/// Parallel connections deliver stamps a little out of order. One that is further back than this
+/// means that the counter started again.
+const LATE: u64 = 1000;
 
 /// What this node handles of one VM's, and so of its load balancer's, requests.
 #[derive(Clone, Debug)]
 pub struct RequestShare {
-    window: Duration,
-    /// Readings at the starts of the window's steps, oldest first; never empty.
-    marks: VecDeque<Reading>,
+    /// Where the stretch began.
+    base: Reading,
     last: Reading,
-    /// Requests handled that no portion was taken for yet.
-    pending: u64,
-    /// What portions of the VM's time may still be taken: no node handles more than all.
-    allowance: Duration,
-    taken_at: Timestamp,
+    /// Own requests since.
+    own: u64,
 }
 
 /// What the counters read when a stamp came in.
@@ -55,72 +45,56 @@ struct Reading {
     total: u64,
 }
 
-/// What a number of requests is worth: the time in which that many are forwarded.
+/// A share of a stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Portion {
-    /// By the VM they came from.
+    /// By the share of the VM's requests.
     pub of_vm: Duration,
-    /// By the load balancer as a whole.
+    /// By the share of the load balancer's requests; never more than `of_vm`.
     pub of_load_balancer: Duration,
 }
 
 // === impl RequestShare ===
 
 impl RequestShare {
-    /// Starts with the first request of a VM.
+    /// Starts with a request of the VM.
     #[must_use]
-    pub fn new(window: Duration, first: &Position, now: Timestamp) -> Self {
+    pub fn new(first: &Position, now: Timestamp) -> Self {
         let reading = Reading { at: now, seq: first.seq, total: first.total };
-        Self {
-            window,
-            marks: VecDeque::from([reading]),
-            last: reading,
-            pending: 1,
-            allowance: window.max(SHORTEST),
-            taken_at: now,
-        }
+        Self { base: reading, last: reading, own: 0 }
     }
 
     /// Takes in one more request of the same VM.
-    ///
-    /// Stamps may come a little out of order, as parallel connections deliver them. One from
-    /// before the window means that the counter started again, and so does the measurement.
     pub fn observe(&mut self, position: &Position, now: Timestamp) {
-        self.pending = self.pending.saturating_add(1);
-        if self.marks.front().is_none_or(|base| position.seq < base.seq) {
-            self.last = Reading { at: now, seq: position.seq, total: position.total };
-            self.marks = VecDeque::from([self.last]);
+        if position.seq.saturating_add(LATE) < self.base.seq {
+            *self = Self::new(position, now.max(self.last.at));
             return;
         }
+        self.own = self.own.saturating_add(1);
         self.last = Reading {
             at: now.max(self.last.at),
             seq: self.last.seq.max(position.seq),
             total: self.last.total.max(position.total),
         };
-        let step = self.window / MARKS_PER_WINDOW;
-        if self.marks.back().is_none_or(|mark| self.last.at.since(mark.at) >= step) {
-            self.marks.push_back(self.last);
-        }
-        self.forget();
     }
 
-    /// Takes the portion of the requests handled since the last one; nothing while there is too
-    /// little to tell.
-    pub fn take_portion(&mut self, now: Timestamp) -> Portion {
-        let elapsed = now.since(self.taken_at);
-        self.taken_at = self.taken_at.max(now);
-        // A window's worth lets requests come unevenly.
-        self.allowance = self.allowance.saturating_add(elapsed).min(self.window.max(SHORTEST));
-        let Some(worth) = self.worth_of_a_request() else {
+    /// Ends the stretch with the last request and gives the portion of it; nothing while it is
+    /// shorter than `shortest`.
+    pub fn take_portion(&mut self, shortest: Duration) -> Portion {
+        let time = self.last.at.since(self.base.at);
+        if time < shortest || self.own == 0 {
             return Portion::default();
-        };
-        let requests = u32::try_from(self.pending).unwrap_or(u32::MAX);
-        self.pending = 0;
+        }
+        // Whatever the stamps say: what came here the VM has forwarded, and what the VM has
+        // forwarded its load balancer has.
+        let of_vm = self.last.seq.saturating_sub(self.base.seq).max(self.own);
+        let of_load_balancer = self.last.total.saturating_sub(self.base.total).max(of_vm);
         let portion = Portion {
-            of_vm: worth.of_vm.saturating_mul(requests).min(self.allowance),
-            of_load_balancer: worth.of_load_balancer.saturating_mul(requests).min(self.allowance),
+            of_vm: time.mul_f64(self.own as f64 / of_vm as f64),
+            of_load_balancer: time.mul_f64(self.own as f64 / of_load_balancer as f64),
         };
-        self.allowance = self.allowance.saturating_sub(portion.of_vm);
+        self.base = self.last;
+        self.own = 0;
         portion
     }
 
@@ -129,38 +103,6 @@ impl RequestShare {
     pub fn last_seen(&self) -> Timestamp {
         self.last.at
     }
-
-    fn worth_of_a_request(&self) -> Option<Portion> {
-        let base = self.marks.front()?;
-        let time = self.last.at.since(base.at);
-        if time < SHORTEST {
-            return None;
-        }
-        let of_vm = self.last.seq.saturating_sub(base.seq);
-        // A load balancer forwards at least what one of its VMs does, whatever its stamps say.
-        let of_load_balancer = self.last.total.saturating_sub(base.total).max(of_vm);
-        Some(Portion {
-            of_vm: divide(time, of_vm)?,
-            of_load_balancer: divide(time, of_load_balancer)?,
-        })
-    }
-
-    /// Drops marks from before the window, but not so many that too few requests are left.
-    fn forget(&mut self) {
-        while let Some(next) = self.marks.get(1) {
-            let age = self.last.at.since(next.at);
-            let enough = self.last.seq.saturating_sub(next.seq) >= ENOUGH;
-            if age < self.window || (!enough && age < self.window.saturating_mul(LONGEST)) {
-                break;
-            }
-            self.marks.pop_front();
-        }
-    }
-}
-
-fn divide(time: Duration, by: u64) -> Option<Duration> {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    nanos.checked_div(by).map(Duration::from_nanos)
 }
 
 #[cfg(test)]
@@ -171,7 +113,7 @@ mod tests {
     use super::*;
     use crate::VmToken;
 
-    const WINDOW: Duration = Duration::from_secs(10);
+    const STRETCH: Duration = Duration::from_secs(1);
 
     fn position(seq: u64, total: u64) -> Position {
         Position {
@@ -188,7 +130,7 @@ mod tests {
         Timestamp::from_nanos(millis * 1_000_000)
     }
 
-    /// A node that takes its portions every tenth of a second, on a clock that ticks as often.
+    /// A node on a clock that ticks every tenth of a second.
     struct Node {
         share: Option<RequestShare>,
         portion: Portion,
@@ -203,7 +145,7 @@ mod tests {
         fn request(&mut self, seq: u64, total: u64) {
             let position = position(seq, total);
             match &mut self.share {
-                None => self.share = Some(RequestShare::new(WINDOW, &position, self.ticked_at)),
+                None => self.share = Some(RequestShare::new(&position, self.ticked_at)),
                 Some(share) => share.observe(&position, self.ticked_at),
             }
         }
@@ -211,44 +153,58 @@ mod tests {
         fn tick(&mut self, now: Timestamp) {
             self.ticked_at = now;
             if let Some(share) = &mut self.share {
-                let more = share.take_portion(now);
+                let more = share.take_portion(STRETCH);
                 self.portion.of_vm += more.of_vm;
                 self.portion.of_load_balancer += more.of_load_balancer;
             }
         }
     }
 
-    /// Runs a VM at `per_second` for so many seconds, and a node that gets what `gets` says.
-    /// The load balancer has a second VM that forwards as many.
-    fn run(seconds: u64, per_second: u64, gets: impl Fn(u64) -> bool) -> Node {
+    /// Runs a VM for so many seconds at the rate that `per_second` gives for each of them, and a
+    /// node that gets the requests that `gets` says. The load balancer's second VM forwards as
+    /// many, and tells so only once in each tick.
+    fn run(
+        seconds: u64,
+        per_second: impl Fn(u64) -> u64,
+        gets: impl Fn(u64, u64) -> bool,
+    ) -> Portion {
         let mut node = Node::new();
+        let (mut seq, mut owed, mut other) = (0, 0, 0);
         for millis in 0..seconds * 1000 {
             if millis % 100 == 0 {
                 node.tick(at_ms(millis));
+                other = seq;
             }
-            for seq in millis * per_second / 1000..(millis + 1) * per_second / 1000 {
-                if gets(seq) {
-                    node.request(seq, 2 * seq);
+            owed += per_second(millis / 1000);
+            while owed >= 1000 {
+                owed -= 1000;
+                seq += 1;
+                if gets(seq, millis) {
+                    node.request(seq, seq + other);
                 }
             }
         }
         node.tick(at_ms(seconds * 1000));
-        node
+        node.portion
     }
 
-    fn assert_near(actual: Duration, expected: f64, what: &str) {
+    /// What the last stretch has earned is still to be taken when a run ends.
+    const LAST_STRETCH: f64 = 1.2;
+
+    /// Checks the portion of a share of `time` seconds, but for that of the last stretch.
+    #[track_caller]
+    fn assert_near(actual: Duration, time: f64, share: f64) {
         let actual = actual.as_secs_f64();
-        assert!((actual / expected - 1.0).abs() <= 0.02, "{what}: {actual}, not {expected}");
+        let range = (time - LAST_STRETCH) * share * 0.99..=time * share * 1.01;
+        assert!(range.contains(&actual), "{actual}, not {range:?}");
     }
 
     #[test]
     fn a_share_of_the_requests_is_that_share_of_the_time() {
-        for (stride, per_second) in [(1, 1000), (4, 1000), (10, 100), (3, 5), (1, 2), (50, 10_000)]
-        {
-            let node = run(200, per_second, |seq| seq % stride == 0);
-            let what = format!("1 of {stride} at {per_second} a second");
-            assert_near(node.portion.of_vm, 200.0 / stride as f64, &what);
-            assert_near(node.portion.of_load_balancer, 100.0 / stride as f64, &what);
+        for (stride, rate) in [(1, 1000), (4, 1000), (10, 100), (3, 5), (1, 2), (50, 10_000)] {
+            let portion = run(400, |_| rate, |seq, _| seq % stride == 0);
+            assert_near(portion.of_vm, 400.0, 1.0 / stride as f64);
+            assert_near(portion.of_load_balancer, 400.0, 0.5 / stride as f64);
         }
     }
 
@@ -261,59 +217,65 @@ mod tests {
     }
 
     #[test]
-    fn so_it_is_where_requests_come_at_random() {
-        let node = run(2_000, 100, |seq| is_random_part(seq, 0.05));
-        assert_near(node.portion.of_vm, 2_000.0 * 0.05, "5 % at random");
+    fn so_it_is_where_requests_come_at_random_and_rarely() {
+        // A request in four seconds: most stretches are of one.
+        let portion = run(100_000, |_| 5, |seq, _| is_random_part(seq, 0.05));
+        assert_near(portion.of_vm, 100_000.0, 0.05);
+        assert_near(portion.of_load_balancer, 100_000.0, 0.025);
     }
 
     #[test]
-    fn when_one_node_goes_the_others_portions_grow_at_once() {
+    fn when_a_node_goes_the_portions_of_the_others_grow_at_once() {
         // Of four nodes one goes at 60 s; what it got goes to the others in turn.
         let portions: Duration = (0..3)
             .map(|node| {
-                run(70, 1000, |seq| {
-                    let turn = if seq < 60_000 { seq % 4 } else { seq % 3 };
-                    turn == node
-                })
+                let gets = |seq, millis| seq % (if millis < 60_000 { 4 } else { 3 }) == node;
+                run(64, |_| 1000, gets).of_vm
             })
-            .map(|node| node.portion.of_vm)
             .sum();
-        assert_near(portions, 60.0 * 0.75 + 10.0, "three nodes");
+        let all = 60.0 * 0.75 + 4.0;
+        assert_near(portions, all, 1.0);
     }
 
     #[test]
-    fn a_load_that_doubles_is_made_up_for_within_the_window() {
+    fn loads_that_rise_and_fall_make_no_difference() {
+        let growing = |second| 100 + 40 * second;
+        assert_near(run(60, growing, |seq, _| seq % 4 == 0).of_vm, 60.0, 0.25);
+        let bursts = |second| if second % 7 < 2 { 2_000 } else { 50 };
+        assert_near(run(210, bursts, |seq, _| seq % 4 == 0).of_vm, 210.0, 0.25);
+    }
+
+    #[test]
+    fn a_counter_that_starts_again_starts_the_stretch_again() {
         let mut node = Node::new();
-        let mut seq = 0;
-        for millis in 0..200_000_u64 {
-            if millis % 100 == 0 {
-                node.tick(at_ms(millis));
-            }
-            for _ in 0..if (50_000..150_000).contains(&millis) { 2 } else { 1 } {
-                seq += 1;
-                node.request(seq, seq);
-            }
-        }
-        // Up and down leave a trace of less than a tenth of the window each.
-        assert_near(node.portion.of_vm, 200.0, "a load that doubles and halves");
-    }
-
-    #[test]
-    fn a_counter_that_starts_again_starts_the_measurement_again() {
-        let mut node = run(30, 1000, |seq| seq % 4 == 0);
-        for millis in 30_000..60_000_u64 {
+        for millis in 0..60_000 {
             if millis % 100 == 0 {
                 node.tick(at_ms(millis));
             }
             if millis % 4 == 0 {
-                node.request(millis - 29_999, 2 * (millis - 29_999));
+                let seq = if millis < 30_000 { millis } else { millis - 29_999 };
+                node.request(seq, seq);
             }
         }
-        assert_near(node.portion.of_vm, 15.0, "over both");
+        // What the last stretch before it had earned is lost.
+        assert_near(node.portion.of_vm, 60.0 - LAST_STRETCH, 0.25);
     }
 
     #[test]
-    fn absurd_counters_give_no_more_than_all_of_the_time_and_a_window() {
+    fn stamps_a_little_out_of_order_make_no_difference() {
+        let mut node = Node::new();
+        for millis in 0..60_000_u64 {
+            if millis % 100 == 0 {
+                node.tick(at_ms(millis));
+            }
+            // Pairs the wrong way round, of every other request.
+            node.request(2 * (millis ^ 1), 2 * (millis ^ 1));
+        }
+        assert_near(node.portion.of_vm, 60.0, 0.5);
+    }
+
+    #[test]
+    fn absurd_counters_give_no_more_than_all_of_the_time() {
         for seqs in [vec![7; 1000], vec![0, u64::MAX], vec![u64::MAX, 0], (0..500).rev().collect()]
         {
             let mut node = Node::new();
@@ -324,32 +286,18 @@ mod tests {
                 let seq = seqs[usize::try_from(millis).unwrap() % seqs.len()];
                 node.request(seq, seq);
             }
-            let most = Duration::from_secs(100) + WINDOW;
-            assert!(node.portion.of_vm <= most, "{:?}", node.portion);
-            assert!(node.portion.of_load_balancer <= most, "{:?}", node.portion);
+            assert!(node.portion.of_vm <= Duration::from_secs(100), "{:?}", node.portion);
         }
     }
 
     #[test]
     fn a_total_that_does_not_move_is_taken_as_that_of_the_vm_alone() {
-        let mut node = Node::new();
-        for millis in 0..50_000 {
-            if millis % 100 == 0 {
-                node.tick(at_ms(millis));
-            }
-            if millis % 4 == 0 {
-                node.request(millis, 7);
-            }
+        let mut share = RequestShare::new(&position(0, 7), at_ms(0));
+        for request in 1..=10 {
+            share.observe(&position(4 * request, 7), at_ms(500 * request));
         }
-        node.tick(at_ms(50_000));
-        assert_near(node.portion.of_vm, 12.5, "of the VM");
-        assert_eq!(node.portion.of_load_balancer, node.portion.of_vm);
-    }
-
-    #[test]
-    fn memory_is_bounded_however_rare_the_requests() {
-        let node = run(10_000, 1, |_| true);
-        let marks = node.share.unwrap().marks.len();
-        assert!(marks <= (LONGEST * MARKS_PER_WINDOW) as usize + 2, "{marks}");
+        let portion = share.take_portion(STRETCH);
+        assert_eq!(portion.of_vm, Duration::from_millis(1250));
+        assert_eq!(portion.of_load_balancer, portion.of_vm);
     }
 }

@@ -52,7 +52,6 @@ pub(super) fn fleet() -> FleetSpec {
         node: json!({
             "close_rate": close_rate(),
             "min_connection_age": "2s",
-            "share_window": "2s",
         }),
         ..FleetSpec::default()
     }

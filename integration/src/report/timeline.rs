@@ -47,7 +47,8 @@ pub struct Event {
     pub text: String,
 }
 
-/// What was measured at one moment, over the time since the sample before.
+/// What was measured at one moment, over the time since the sample before; request rates may be
+/// means over some seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Sample {
     /// Seconds since the start of the run.

@@ -21,7 +21,8 @@ pub struct NodeConfig {
     pub min_connection_age: Duration,
     /// Where the share comes from. Default: measured.
     pub share: Share,
-    /// The window over which the share is measured. Default: 10 s.
+    /// The stretch of time over which requests are counted, before they are turned into closes
+    /// to come over the next one. Default: 2 s.
     pub share_window: Duration,
     /// A load balancer not heard of for this long is forgotten. Default: 30 s.
     pub lb_timeout: Duration,
@@ -34,7 +35,7 @@ impl Default for NodeConfig {
             close_rate: CloseRate::MeanConnectionAge(HOUR),
             min_connection_age: 10 * SECOND,
             share: Share::Measured,
-            share_window: 10 * SECOND,
+            share_window: 2 * SECOND,
             lb_timeout: 30 * SECOND,
         }
     }
@@ -176,7 +177,7 @@ mod tests {
                 "share_window: 10: must be a duration from 1s to 1h, such as \"90s\" or \"10m\"",
             ),
             (
-                "{\"lb_timeout\": \"5s\"}",
+                "{\"lb_timeout\": \"5s\", \"share_window\": \"10s\"}",
                 "lb_timeout: \"5s\": must not be shorter than share_window (10s)",
             ),
         ];
