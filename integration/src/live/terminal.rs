@@ -122,31 +122,4 @@ mod tests {
         assert!(!ends(KeyEvent::new(KeyCode::Char('c'), plain)));
         assert!(!ends(KeyEvent::new(KeyCode::Esc, plain)));
     }
-
-    /// Plays a run that never happened on the real terminal, ten times as fast:
-    /// `cargo test -p integration --lib live::terminal -- --ignored --nocapture`
-    #[test]
-    #[ignore = "for eyes; needs a terminal"]
-    fn play() {
-        use crate::report::synthetic;
-        let run = synthetic::timeline(120);
-        let mut view = super::super::choose(false).expect("a view");
-        let mut so_far = Timeline { samples: Vec::new(), events: Vec::new(), ..run.clone() };
-        for sample in &run.samples {
-            let begins = so_far.samples.last().map_or(-1.0, |before| before.at_s);
-            for event in &run.events {
-                if event.at_s > begins && event.at_s <= sample.at_s {
-                    so_far.events.push(event.clone());
-                    view.event(event.at_s, &event.text);
-                }
-            }
-            so_far.samples.push(sample.clone());
-            view.sample(&so_far).expect("drawn");
-            std::thread::sleep(Duration::from_millis(100));
-            if view.interrupted() {
-                break;
-            }
-        }
-        view.finish(&synthetic::summary(&so_far));
-    }
 }
