@@ -4,6 +4,7 @@
 //! (`integration::envoy::locate`); without it these tests fail, they do not skip.
 
 mod bad_configuration;
+mod changing_fleet;
 mod closing;
 mod draining;
 mod guard;
