@@ -5,7 +5,9 @@ use hyper::Response;
 use integration::application::{Application, Body};
 use integration::fleet::{Fleet, FleetSpec, StartApplication};
 
-use crate::support::{Http, curl, eventually, lb, warm_up};
+use tokio::time::Instant;
+
+use crate::support::{Http, PATIENCE, curl, eventually, lb, warm_up};
 
 /// Longer than one frame and one write.
 const BODY: usize = 200_000;
@@ -28,12 +30,14 @@ async fn closes(native_drain: bool, tls: bool) -> Result<()> {
     let paths: [&[&str]; 2] = [&["/1", "/2"], if tls { &["/1", "/2"] } else { &["/1"] }];
     for (http, paths) in [Http::One, Http::Two].into_iter().zip(paths) {
         // The first ones may go by before the node has measured anything.
+        let start = Instant::now();
         let curl = loop {
             let curl = curl(&fleet, tls, http, &[], paths).await?;
             let told = curl.goaways() + curl.headers("connection").len();
             if told == paths.len() {
                 break curl;
             }
+            assert!(start.elapsed() < PATIENCE, "{http:?}: never told to close: {}", curl.verbose);
         };
         assert_eq!(curl.connections(), paths.len(), "{http:?}: {}", curl.verbose);
         assert_eq!(curl.bodies.len(), paths.len() * BODY, "{http:?}: {}", curl.verbose);
