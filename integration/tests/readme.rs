@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use integration::artifacts::{BUILD, filters, workspace};
 use integration::fleet::{Fleet, FleetSpec, read_yaml};
+use redistribution::close_rate::CloseRate;
 use redistribution::config::{LbConfig, NodeConfig};
+use redistribution::rebalance::Rebalance;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -58,8 +60,13 @@ fn its_configurations_are_taken_and_name_every_field_and_default() -> Result<()>
         .iter()
         .map(|block| block.lines().filter(|line| !line.trim_start().starts_with("//")).collect())
         .collect();
-    let [node, lb] = &configurations[..] else { anyhow::bail!("not two of them") };
+    let [node, rebalance, lb] = &configurations[..] else { anyhow::bail!("not three of them") };
     assert_eq!(NodeConfig::parse(node.as_bytes())?, NodeConfig::default());
+    // What is shown is the default, but for the floor.
+    let CloseRate::Rebalance(shown) = NodeConfig::parse(rebalance.as_bytes())?.close_rate else {
+        anyhow::bail!("no rebalance in {rebalance}");
+    };
+    assert_eq!(shown, Rebalance { floor: shown.floor, ..Rebalance::default() });
     // What is shown is the default, but for the id.
     let shown = LbConfig::parse(lb.as_bytes())?;
     assert_eq!(shown, LbConfig { id: shown.id.clone(), ..LbConfig::default() });

@@ -8,6 +8,8 @@ pub(crate) struct Metrics {
     counters: Vec<Option<Counter>>,
     load_balancers: Option<Gauge>,
     close_rate: Option<Gauge>,
+    pools_closing: Option<Gauge>,
+    pools_futile: Option<Gauge>,
 }
 
 /// The counters, in the order of [`values`].
@@ -48,6 +50,8 @@ impl Metrics {
             counters: NAMES.iter().map(|name| Counter::define(name).ok()).collect(),
             load_balancers: Gauge::define("spillway.node.load_balancers").ok(),
             close_rate: Gauge::define("spillway.node.close_rate_millis").ok(),
+            pools_closing: Gauge::define("spillway.node.pools_closing").ok(),
+            pools_futile: Gauge::define("spillway.node.pools_futile").ok(),
         }
     }
 
@@ -58,8 +62,14 @@ impl Metrics {
                 let _ = counter.update(total);
             }
         }
-        if let Some(gauge) = &mut self.load_balancers {
-            let _ = gauge.update(i64::try_from(node.load_balancers()).unwrap_or(i64::MAX));
+        for (gauge, number) in [
+            (&mut self.load_balancers, node.load_balancers()),
+            (&mut self.pools_closing, node.pools_closing()),
+            (&mut self.pools_futile, node.pools_futile()),
+        ] {
+            if let Some(gauge) = gauge {
+                let _ = gauge.update(i64::try_from(number).unwrap_or(i64::MAX));
+            }
         }
         if let Some(gauge) = &mut self.close_rate {
             // A gauge holds whole numbers; closes per second are often less than one.
@@ -72,7 +82,15 @@ impl Metrics {
 impl Drop for Metrics {
     /// A filter that is gone must not leave its part in a gauge.
     fn drop(&mut self) {
-        for gauge in [&mut self.load_balancers, &mut self.close_rate].into_iter().flatten() {
+        for gauge in [
+            &mut self.load_balancers,
+            &mut self.close_rate,
+            &mut self.pools_closing,
+            &mut self.pools_futile,
+        ]
+        .into_iter()
+        .flatten()
+        {
             let _ = gauge.update(0);
         }
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::rebalance::Rebalance;
 use crate::request_share::Portion;
 
 /// A rate in events per second, from 0 to [`PerSecond::MAX`].
@@ -19,6 +20,17 @@ pub enum CloseRate {
     PerSecond(PerSecond),
     /// The rate that renews every connection about once in this time: `open / age`.
     MeanConnectionAge(Duration),
+    /// Only what it takes to balance the loads of a pool.
+    Rebalance(Rebalance),
+}
+
+/// The close rate wanted of one load balancer for a stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Demand {
+    /// So many closes of the load balancer as a whole.
+    Rate(PerSecond),
+    /// Each connection is closed with this chance per second; finite and not negative.
+    Hazard(f64),
 }
 
 /// What a node knows of one VM of a load balancer, for a stretch of time.
@@ -77,9 +89,16 @@ impl std::iter::Sum for PerSecond {
     }
 }
 
-// === impl CloseRate ===
+// === impl Demand ===
 
-impl CloseRate {
+impl Demand {
+    /// Renews each connection about once in `age`.
+    #[must_use]
+    pub fn renewal(age: Duration) -> Self {
+        let hazard = 1.0 / age.as_secs_f64();
+        Self::Hazard(if hazard.is_finite() { hazard } else { 0.0 })
+    }
+
     /// The closes this node owes a load balancer for the traffic of its VMs in a time of
     /// `elapsed`.
     ///
@@ -96,24 +115,24 @@ impl CloseRate {
         let fixed = |vms: u32| elapsed / vms.max(1);
         let mut vms = vms.into_iter().peekable();
         match (self, share) {
-            (Self::PerSecond(rate), Share::Measured) => {
+            (Self::Rate(rate), Share::Measured) => {
                 vms.map(|vm| rate.over(vm.portion.of_load_balancer)).sum()
             }
-            (Self::PerSecond(_), Share::Fixed { .. }) if vms.peek().is_none() => 0.0,
-            (Self::PerSecond(rate), Share::Fixed { vms }) => rate.over(fixed(vms)),
-            (Self::MeanConnectionAge(age), Share::Measured) => {
-                vms.map(|vm| renewal(vm.open, *age).over(vm.portion.of_vm)).sum()
+            (Self::Rate(_), Share::Fixed { .. }) if vms.peek().is_none() => 0.0,
+            (Self::Rate(rate), Share::Fixed { vms }) => rate.over(fixed(vms)),
+            (Self::Hazard(hazard), Share::Measured) => {
+                vms.map(|vm| closes(vm.open, *hazard).over(vm.portion.of_vm)).sum()
             }
-            (Self::MeanConnectionAge(age), Share::Fixed { vms: count }) => {
-                vms.map(|vm| renewal(vm.open, *age).over(fixed(count))).sum()
+            (Self::Hazard(hazard), Share::Fixed { vms: count }) => {
+                vms.map(|vm| closes(vm.open, *hazard).over(fixed(count))).sum()
             }
         }
     }
 }
 
-/// The rate that renews `open` connections once in `age`.
-fn renewal(open: u64, age: Duration) -> PerSecond {
-    PerSecond::new(open as f64 / age.as_secs_f64()).unwrap_or_default()
+/// The rate that closes `open` connections at `hazard` each.
+fn closes(open: u64, hazard: f64) -> PerSecond {
+    PerSecond::new(open as f64 * hazard).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -134,8 +153,8 @@ mod tests {
         VmTraffic { portion, open }
     }
 
-    fn per_second(rate: f64) -> CloseRate {
-        CloseRate::PerSecond(PerSecond::new(rate).unwrap())
+    fn per_second(rate: f64) -> Demand {
+        Demand::Rate(PerSecond::new(rate).unwrap())
     }
 
     fn assert_near(actual: f64, expected: f64) {
@@ -160,11 +179,11 @@ mod tests {
             vec![vm(0.3, 0.21, 400), vm(0.4, 0.12, 100)],
             vec![vm(0.1, 0.07, 400), vm(0.6, 0.18, 100)],
         ];
-        let total = |rate: CloseRate| -> f64 {
+        let total = |rate: Demand| -> f64 {
             seen.iter().map(|vms| rate.closes_owed(Share::Measured, SECOND, vms.clone())).sum()
         };
         assert_near(total(per_second(5.0)), 5.0);
-        assert_near(total(CloseRate::MeanConnectionAge(Duration::from_secs(100))), 5.0);
+        assert_near(total(Demand::renewal(Duration::from_secs(100))), 5.0);
     }
 
     #[test]
@@ -172,14 +191,14 @@ mod tests {
         let traffic = || vec![vm(0.9, 0.5, 60), vm(0.9, 0.5, 20)];
         let fixed = Share::Fixed { vms: 4 };
         assert_near(per_second(2.0).closes_owed(fixed, SECOND, traffic()), 0.5);
-        let age = CloseRate::MeanConnectionAge(Duration::from_secs(10));
+        let age = Demand::renewal(Duration::from_secs(10));
         assert_near(age.closes_owed(fixed, SECOND, traffic()), 2.0);
     }
 
     #[test]
     fn nothing_heard_means_nothing_to_close() {
         for share in [Share::Measured, Share::Fixed { vms: 2 }] {
-            for rate in [per_second(5.0), CloseRate::MeanConnectionAge(SECOND)] {
+            for rate in [per_second(5.0), Demand::renewal(SECOND)] {
                 assert!(rate.closes_owed(share, SECOND, []).abs() < f64::EPSILON);
             }
         }

@@ -12,12 +12,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::close_rate::{PerSecond, VmTraffic};
+use crate::close_rate::{CloseRate, Demand, PerSecond};
 use crate::config::{Mode, NodeConfig};
-use crate::pacer::Pacer;
-use crate::recent_connections::RecentConnections;
-use crate::request_share::RequestShare;
-use crate::wire::{CloseRequest, MAX_CONNECTIONS, NamedConnection, Position, Stamp};
+use crate::load_balancer::LoadBalancer;
+use crate::pools::Pools;
+use crate::wire::{CloseRequest, NamedConnection, Stamp};
 
 /// Load balancers a node's VM keeps account of.
 pub const MAX_LOAD_BALANCERS: usize = 1024;
@@ -33,6 +32,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Node {
     config: NodeConfig,
     load_balancers: BTreeMap<Rc<str>, LoadBalancer>,
+    pools: Pools,
     /// Where in its first close the next load balancer's pacer starts.
     fraction: f64,
     /// When requests were last turned into closes.
@@ -45,7 +45,7 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct RequestInHand {
     lb: Rc<str>,
-    connection: NamedConnection,
+    pub(crate) connection: NamedConnection,
     age: Duration,
     at: Timestamp,
 }
@@ -73,21 +73,6 @@ pub struct Counters {
     pub closes_lapsed: u64,
 }
 
-#[derive(Debug)]
-struct LoadBalancer {
-    vms: Vec<Vm>,
-    recent: RecentConnections,
-    pacer: Pacer,
-    heard_at: Timestamp,
-}
-
-#[derive(Debug)]
-struct Vm {
-    token: crate::VmToken,
-    share: RequestShare,
-    open: u64,
-}
-
 // === impl Node ===
 
 impl Node {
@@ -98,6 +83,7 @@ impl Node {
         Self {
             config,
             load_balancers: BTreeMap::new(),
+            pools: Pools::default(),
             fraction: fraction.clamp(0.0, 1.0),
             accounted_at: None,
             swept_at: None,
@@ -117,12 +103,14 @@ impl Node {
             self.counters.stamps_malformed += 1;
             return None;
         };
-        let Some((lb, load_balancer)) = self.load_balancer(&stamp.id, now) else {
+        let stretch = self.config.share_window;
+        let Some((lb, load_balancer)) = self.load_balancer(&stamp, now) else {
             self.counters.stamps_over_limit += 1;
             return None;
         };
-        load_balancer.heard_at = now;
+        load_balancer.hear(&stamp, now);
         let Some(position) = &stamp.position else {
+            load_balancer.announce(stretch, now);
             self.counters.announcements += 1;
             return None;
         };
@@ -131,7 +119,6 @@ impl Node {
             self.counters.stamps_over_limit += 1;
             return None;
         }
-        load_balancer.recent.observe(connection, position.age, now);
         self.counters.requests_stamped += 1;
         Some(RequestInHand { lb, connection, age: position.age, at: now })
     }
@@ -164,19 +151,37 @@ impl Node {
             self.swept_at = Some(now);
             self.forget_silent(now);
         }
-        let accounts_due =
-            self.accounted_at.is_none_or(|at| now.since(at) >= self.config.share_window);
-        let elapsed = self.accounted_at.map_or(Duration::ZERO, |at| now.since(at));
         for load_balancer in self.load_balancers.values_mut() {
             load_balancer.pacer.on_tick(now);
-            if accounts_due {
-                load_balancer.earn(&self.config, elapsed, now);
-            }
+        }
+        let stretch = self.config.share_window;
+        if self.accounted_at.is_none_or(|at| now.since(at) >= stretch) {
+            let elapsed = self.accounted_at.map_or(Duration::ZERO, |at| now.since(at));
+            self.accounted_at = Some(now);
+            self.account(elapsed, now);
+        }
+        for load_balancer in self.load_balancers.values_mut() {
             let lapsed = load_balancer.pacer.take_lapsed();
             self.counters.closes_lapsed = self.counters.closes_lapsed.saturating_add(lapsed);
         }
-        if accounts_due {
-            self.accounted_at = Some(now);
+    }
+
+    /// Turns the requests of the last stretch into closes to come, for each load balancer.
+    fn account(&mut self, elapsed: Duration, now: Timestamp) {
+        let config = &self.config;
+        for load_balancer in self.load_balancers.values_mut() {
+            load_balancer.end_stretches(config.share_window, elapsed, now);
+        }
+        if let CloseRate::Rebalance(settings) = &config.close_rate {
+            self.pools.rebalance(settings, &self.load_balancers, config, elapsed, now);
+        }
+        for (id, load_balancer) in &mut self.load_balancers {
+            let demand = match &config.close_rate {
+                CloseRate::PerSecond(rate) => Demand::Rate(*rate),
+                CloseRate::MeanConnectionAge(age) => Demand::renewal(*age),
+                CloseRate::Rebalance(_) => Demand::Hazard(self.pools.hazard(id)),
+            };
+            load_balancer.earn(demand, config, elapsed, now);
         }
     }
 
@@ -192,6 +197,18 @@ impl Node {
         self.load_balancers.len()
     }
 
+    /// Pools whose loads are being brought into balance.
+    #[must_use]
+    pub fn pools_closing(&self) -> usize {
+        self.pools.closing()
+    }
+
+    /// Those of the pools where closing was found to change nothing, and is held back.
+    #[must_use]
+    pub fn pools_futile(&self) -> usize {
+        self.pools.futile()
+    }
+
     /// What was done since the start.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -202,92 +219,39 @@ impl Node {
     fn forget_silent(&mut self, now: Timestamp) {
         let timeout = self.config.lb_timeout;
         self.load_balancers.retain(|_, lb| {
-            lb.vms.retain(|vm| now.since(vm.share.last_seen()) < timeout);
+            lb.forget_silent(timeout, now);
             now.since(lb.heard_at) < timeout
         });
     }
 
-    /// The entry for `id`, made where there is room.
-    fn load_balancer(&mut self, id: &str, now: Timestamp) -> Option<(Rc<str>, &mut LoadBalancer)> {
-        if !self.load_balancers.contains_key(id) {
-            if self.load_balancers.len() >= MAX_LOAD_BALANCERS {
+    /// The entry for the load balancer of `stamp`, made where there is room. One that has changed
+    /// its pool begins anew.
+    fn load_balancer(
+        &mut self,
+        stamp: &Stamp<'_>,
+        now: Timestamp,
+    ) -> Option<(Rc<str>, &mut LoadBalancer)> {
+        let known = self.load_balancers.get(&*stamp.id);
+        if known.is_none_or(|known| *known.pool != *stamp.pool) {
+            if known.is_none() && self.load_balancers.len() >= MAX_LOAD_BALANCERS {
                 return None;
             }
-            let new = LoadBalancer::new(self.fraction, now);
-            self.load_balancers.insert(Rc::from(id), new);
+            let new = LoadBalancer::new(Rc::from(&*stamp.pool), self.fraction, now);
+            self.load_balancers.insert(Rc::from(&*stamp.id), new);
             // The golden ratio spreads the starts of any number of pacers evenly.
             self.fraction = (self.fraction + 0.618_033_988_75).fract();
         }
-        let key = self.load_balancers.get_key_value(id).map(|(key, _)| Rc::clone(key))?;
-        Some((key, self.load_balancers.get_mut(id)?))
+        let key = self.load_balancers.get_key_value(&*stamp.id).map(|(key, _)| Rc::clone(key))?;
+        Some((key, self.load_balancers.get_mut(&*stamp.id)?))
     }
 }
 
-// === impl LoadBalancer ===
+// === impl RequestInHand ===
 
-impl LoadBalancer {
-    fn new(fraction: f64, now: Timestamp) -> Self {
-        Self {
-            vms: Vec::new(),
-            recent: RecentConnections::default(),
-            pacer: Pacer::new(fraction, now),
-            heard_at: now,
-        }
-    }
-
-    /// Takes in a stamp; false where there is no room for its VM.
-    fn observe(&mut self, position: &Position, now: Timestamp) -> bool {
-        if let Some(vm) = self.vms.iter_mut().find(|vm| vm.token == position.vm) {
-            vm.share.observe(position, now);
-            vm.open = position.open;
-            return true;
-        }
-        let room = self.vms.len() < MAX_VMS;
-        if room {
-            let share = RequestShare::new(position, now);
-            self.vms.push(Vm { token: position.vm, share, open: position.open });
-        }
-        room
-    }
-
-    /// The connections whose close is due, with that of `request` first; empty unless it is
-    /// eligible, so that the connections with the most requests move first.
-    fn take_due(
-        &mut self,
-        request: &RequestInHand,
-        config: &NodeConfig,
-        now: Timestamp,
-    ) -> Vec<NamedConnection> {
-        let due = self.pacer.due().min(MAX_CONNECTIONS);
-        let age = request.age.saturating_add(now.since(request.at));
-        if due == 0
-            || age < config.min_connection_age
-            || self.recent.is_named(request.connection, now)
-        {
-            return Vec::new();
-        }
-        self.recent.mark_named(request.connection, now);
-        let mut connections = vec![request.connection];
-        connections.extend(self.recent.take_oldest(
-            due - 1,
-            config.min_connection_age,
-            config.share_window,
-            now,
-        ));
-        self.pacer.spend(connections.len());
-        connections
-    }
-
-    /// Turns the requests of the last stretch, `elapsed` long, into closes to come.
-    fn earn(&mut self, config: &NodeConfig, elapsed: Duration, now: Timestamp) {
-        // The first stretch of a VM begins in the middle of one; a short rest waits for the next.
-        let shortest = config.share_window / 2;
-        let traffic = self
-            .vms
-            .iter_mut()
-            .map(|vm| VmTraffic { portion: vm.share.take_portion(shortest), open: vm.open });
-        let closes = config.close_rate.closes_owed(config.share, elapsed, traffic);
-        self.pacer.earn(closes, config.share_window, now);
+impl RequestInHand {
+    /// The age of its connection.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        self.age.saturating_add(now.since(self.at))
     }
 }
 
@@ -325,6 +289,7 @@ mod tests {
                 node.on_tick(now);
             }
             if seq % 10 < own {
+                let age = if age == 0 { 0 } else { age + seq / 1000 };
                 let header = stamp(1, seq, seq / 10 % 1000, age);
                 let request = node.on_request(Some(header.as_bytes()), now).unwrap();
                 headers.extend(node.on_response(&request, now));
@@ -370,7 +335,7 @@ mod tests {
         for seq in 0..200 {
             let now = at_ms(seq * 500);
             node.on_tick(now);
-            let header = stamp(1, seq, seq, 60);
+            let header = stamp(1, seq, seq, 60 + seq / 2);
             let request = node.on_request(Some(header.as_bytes()), now).unwrap();
             if seq % 4 == 0
                 && let Some(header) = node.on_response(&request, now)
@@ -389,7 +354,7 @@ mod tests {
         let mut closes = 0;
         for seq in 0..60_000 {
             let now = at_ms(60_000 + seq);
-            let header = stamp(2, seq, seq, 60);
+            let header = stamp(2, seq, seq, 60 + seq / 1000);
             let request = node.on_request(Some(header.as_bytes()), now).unwrap();
             closes += u64::from(node.on_response(&request, now).is_some());
             if seq % 100 == 0 {

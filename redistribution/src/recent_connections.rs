@@ -61,6 +61,17 @@ impl RecentConnections {
         self.seen.push_back(Seen { connection, opened, at: now });
     }
 
+    /// The median age of the connections seen lately; none if there are none.
+    #[must_use]
+    pub fn median_age(&self, now: Timestamp) -> Duration {
+        let mut ages: Vec<_> = self.seen.iter().map(|seen| seen.opened.age_at(now)).collect();
+        let middle = ages.len() / 2;
+        if middle >= ages.len() {
+            return Duration::ZERO;
+        }
+        *ages.select_nth_unstable(middle).1
+    }
+
     /// Whether a close of `connection` was asked for a short time ago.
     #[must_use]
     pub fn is_named(&self, connection: NamedConnection, now: Timestamp) -> bool {
@@ -140,6 +151,16 @@ mod tests {
         assert_eq!(recent.take_oldest(2, min_age, MINUTE, at(1)), [connection(2), connection(3)]);
         assert_eq!(recent.take_oldest(9, min_age, MINUTE, at(2)), [connection(1)]);
         assert_eq!(recent.take_oldest(9, min_age, MINUTE, at(6)), [connection(4)]);
+    }
+
+    #[test]
+    fn the_median_age_is_that_of_those_seen() {
+        let mut recent = RecentConnections::default();
+        assert_eq!(recent.median_age(at(0)), Duration::ZERO);
+        for (id, age) in [(1, 20), (2, 40), (3, 30)] {
+            recent.observe(connection(id), Duration::from_secs(age), at(0));
+        }
+        assert_eq!(recent.median_age(at(5)), Duration::from_secs(35));
     }
 
     #[test]

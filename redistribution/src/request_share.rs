@@ -45,6 +45,19 @@ struct Reading {
     total: u64,
 }
 
+/// A stretch of time, and the requests of it. No count is 0, and each is at least the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// How long it was.
+    pub time: Duration,
+    /// Requests handled here.
+    pub own: u64,
+    /// Requests that the VM forwarded.
+    pub of_vm: u64,
+    /// Requests that the load balancer forwarded.
+    pub of_load_balancer: u64,
+}
+
 /// A share of a stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Portion {
@@ -78,30 +91,40 @@ impl RequestShare {
         };
     }
 
-    /// Ends the stretch with the last request and gives the portion of it; nothing while it is
-    /// shorter than `shortest`.
-    pub fn take_portion(&mut self, shortest: Duration) -> Portion {
+    /// Ends the stretch with the last request and gives what it was; nothing while it is shorter
+    /// than `shortest`.
+    pub fn take_stretch(&mut self, shortest: Duration) -> Option<Stretch> {
         let time = self.last.at.since(self.base.at);
-        if time < shortest || self.own == 0 {
-            return Portion::default();
+        if time.is_zero() || time < shortest || self.own == 0 {
+            return None;
         }
         // Whatever the stamps say: what came here the VM has forwarded, and what the VM has
         // forwarded its load balancer has.
         let of_vm = self.last.seq.saturating_sub(self.base.seq).max(self.own);
         let of_load_balancer = self.last.total.saturating_sub(self.base.total).max(of_vm);
-        let portion = Portion {
-            of_vm: time.mul_f64(self.own as f64 / of_vm as f64),
-            of_load_balancer: time.mul_f64(self.own as f64 / of_load_balancer as f64),
-        };
+        let stretch = Stretch { time, own: self.own, of_vm, of_load_balancer };
         self.base = self.last;
         self.own = 0;
-        portion
+        Some(stretch)
     }
 
     /// When the last stamp came.
     #[must_use]
     pub fn last_seen(&self) -> Timestamp {
         self.last.at
+    }
+}
+
+// === impl Stretch ===
+
+impl Stretch {
+    /// This node's portion of it.
+    #[must_use]
+    pub fn portion(&self) -> Portion {
+        Portion {
+            of_vm: self.time.mul_f64(self.own as f64 / self.of_vm as f64),
+            of_load_balancer: self.time.mul_f64(self.own as f64 / self.of_load_balancer as f64),
+        }
     }
 }
 
@@ -153,7 +176,8 @@ mod tests {
         fn tick(&mut self, now: Timestamp) {
             self.ticked_at = now;
             if let Some(share) = &mut self.share {
-                let more = share.take_portion(STRETCH);
+                let more = share.take_stretch(STRETCH).map(|stretch| stretch.portion());
+                let more = more.unwrap_or_default();
                 self.portion.of_vm += more.of_vm;
                 self.portion.of_load_balancer += more.of_load_balancer;
             }
@@ -296,7 +320,7 @@ mod tests {
         for request in 1..=10 {
             share.observe(&position(4 * request, 7), at_ms(500 * request));
         }
-        let portion = share.take_portion(STRETCH);
+        let portion = share.take_stretch(STRETCH).unwrap().portion();
         assert_eq!(portion.of_vm, Duration::from_millis(1250));
         assert_eq!(portion.of_load_balancer, portion.of_vm);
     }

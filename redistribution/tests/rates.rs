@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use redistribution::close_budget::CloseBudget;
-use redistribution::close_rate::{CloseRate, PerSecond, Share, VmTraffic};
+use redistribution::close_rate::{Demand, PerSecond, Share, VmTraffic};
 use redistribution::config::NodeConfig;
 use redistribution::node::Node;
 use redistribution::pacer::Pacer;
@@ -106,7 +106,8 @@ proptest! {
             match event {
                 Event::Request(position) => share.observe(&position, now),
                 Event::Take => {
-                    let Portion { of_vm, of_load_balancer } = share.take_portion(shortest);
+                    let portion = share.take_stretch(shortest).map(|stretch| stretch.portion());
+                    let Portion { of_vm, of_load_balancer } = portion.unwrap_or_default();
                     taken.of_vm = taken.of_vm.saturating_add(of_vm);
                     taken.of_load_balancer =
                         taken.of_load_balancer.saturating_add(of_load_balancer);
@@ -122,8 +123,8 @@ proptest! {
     #[test]
     fn closes_owed_are_a_number(
         rate in prop_oneof![
-            rate().prop_map(CloseRate::PerSecond),
-            duration().prop_map(CloseRate::MeanConnectionAge),
+            rate().prop_map(Demand::Rate),
+            duration().prop_map(Demand::renewal),
         ],
         share in prop_oneof![
             Just(Share::Measured),

@@ -40,7 +40,7 @@ const MAX_CLOSES_PER_SECOND: u32 = 40;
 
 /// The close-rate policy of the nodes, as their filter's configuration has it.
 pub(super) fn close_rate() -> Value {
-    json!({ "mean_connection_age": "12s" })
+    json!({ "rebalance": { "settle_time": "40s" } })
 }
 
 /// The fleet at the start.

@@ -12,4 +12,5 @@ mod headers;
 mod no_request_lost;
 mod other_connections;
 mod rates;
+mod rebalancing;
 mod support;

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::reader::{self, Object, duration, number, whole_number};
+use super::reader::{self, Field, Object, duration, number, whole_number};
 use super::{Mistakes, Mode};
 use crate::close_rate::{CloseRate, PerSecond, Share};
+use crate::rebalance::Rebalance;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
+/// Least `settle_time`, in stretches of `share_window`.
+const STRETCHES_TO_SETTLE: u32 = 20;
 const DAY: Duration = Duration::from_hours(24);
 
 /// The configuration of a node's filter.
@@ -65,9 +68,21 @@ impl NodeConfig {
                     humantime::format_duration(share_window)
                 ));
             }
+            let close_rate = read_close_rate(object).unwrap_or(defaults.close_rate);
+            if let CloseRate::Rebalance(rebalance) = close_rate
+                && rebalance.settle_time < share_window.saturating_mul(STRETCHES_TO_SETTLE)
+                && let Some(field) = object.field("close_rate")
+            {
+                field.mistake(format!(
+                    "settle_time must be at least {STRETCHES_TO_SETTLE} times share_window ({}): \
+                     what is measured is late by some of these, and a law that acts faster than it \
+                     sees makes loads swing",
+                    humantime::format_duration(share_window)
+                ));
+            }
             Self {
                 mode: Mode::read(object),
-                close_rate: read_close_rate(object).unwrap_or(defaults.close_rate),
+                close_rate,
                 min_connection_age,
                 share: read_share(object).unwrap_or_default(),
                 share_window,
@@ -79,16 +94,46 @@ impl NodeConfig {
 
 fn read_close_rate(object: &mut Object<'_, '_>) -> Option<CloseRate> {
     object.field("close_rate")?.object(|policies| {
-        match policies.exactly_one(&["per_second", "mean_connection_age"])? {
+        match policies.exactly_one(&["per_second", "mean_connection_age", "rebalance"])? {
             ("per_second", rate) => {
                 let rate = PerSecond::new(rate.parse(number(0.0..=10_000.0))?)?;
                 Some(CloseRate::PerSecond(rate))
             }
-            (_, age) => {
-                Some(CloseRate::MeanConnectionAge(age.parse(duration(SECOND..=365 * DAY))?))
+            ("mean_connection_age", age) => Some(CloseRate::MeanConnectionAge(read_age(&age)?)),
+            (_, settings) => {
+                settings.object(|settings| CloseRate::Rebalance(read_rebalance(settings)))
             }
         }
     })?
+}
+
+fn read_age(age: &Field<'_, '_>) -> Option<Duration> {
+    age.parse(duration(SECOND..=365 * DAY))
+}
+
+fn read_rebalance(object: &mut Object<'_, '_>) -> Rebalance {
+    let defaults = Rebalance::default();
+    let settle_time = object.field("settle_time");
+    let tolerance = object.field("tolerance");
+    let most = object.field("max_per_second");
+    let floor = object.field("floor").and_then(|floor| {
+        floor.object(|floor| {
+            let (_, age) = floor.exactly_one(&["mean_connection_age"])?;
+            read_age(&age)
+        })?
+    });
+    Rebalance {
+        settle_time: settle_time
+            .and_then(|time| time.parse(duration(10 * SECOND..=DAY)))
+            .unwrap_or(defaults.settle_time),
+        tolerance: tolerance
+            .and_then(|tolerance| tolerance.parse(number(0.01..=0.5)))
+            .unwrap_or(defaults.tolerance),
+        max_per_second: most
+            .and_then(|most| PerSecond::new(most.parse(number(0.001..=10_000.0))?))
+            .unwrap_or(defaults.max_per_second),
+        floor,
+    }
 }
 
 fn read_share(object: &mut Object<'_, '_>) -> Option<Share> {
@@ -161,7 +206,7 @@ mod tests {
             ),
             (
                 "{\"close_rate\": {}}",
-                "close_rate: {}: must hold exactly one of per_second, mean_connection_age",
+                "close_rate: {}: must hold exactly one of per_second, mean_connection_age, rebalance",
             ),
             ("{\"close_rate\": 5}", "close_rate: 5: must be an object"),
             (
@@ -212,12 +257,12 @@ mod tests {
         let paths: Vec<_> = found.iter().map(|text| text.split(": ").next().unwrap()).collect();
         assert_eq!(
             paths,
-            ["min_connection_age", "mode", "close_rate", "close_rate.per_minute", "x"]
+            ["min_connection_age", "close_rate", "close_rate.per_minute", "mode", "x"]
         );
         assert_eq!(
             found[4],
             "x: null: is not a field here; these are: share_window, lb_timeout, \
-             min_connection_age, mode, close_rate, share"
+             min_connection_age, close_rate, mode, share"
         );
     }
 }

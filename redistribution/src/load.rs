@@ -1,0 +1,115 @@
+//! The load of a load balancer, as one VM of a node knows it from stamps.
+
+use std::time::Duration;
+
+use crate::close_rate::PerSecond;
+use crate::request_share::Stretch;
+
+/// Rates are averaged over about so many stretches, weighted by how recent they are.
+const STRETCHES: f64 = 2.5;
+
+/// Averages of what stamps have told lately.
+#[derive(Clone, Debug, Default)]
+pub struct LoadAverage {
+    /// Seconds, and the requests of them: those of the load balancer and those handled here.
+    seconds: f64,
+    requests: f64,
+    own: f64,
+    /// Announced while no request came.
+    idle: bool,
+}
+
+// === impl LoadAverage ===
+
+impl LoadAverage {
+    /// Lets what was told before fade, as `elapsed` has passed at `stretch` a stretch.
+    pub fn fade(&mut self, elapsed: Duration, stretch: Duration) {
+        let left = (-elapsed.as_secs_f64() / (STRETCHES * stretch.as_secs_f64())).exp();
+        for sum in [&mut self.seconds, &mut self.requests, &mut self.own] {
+            *sum *= left;
+        }
+    }
+
+    /// Takes in a stretch of one of its VMs.
+    pub fn add(&mut self, stretch: &Stretch) {
+        self.idle = false;
+        self.seconds += stretch.time.as_secs_f64();
+        self.requests += stretch.of_load_balancer as f64;
+        self.own += stretch.own as f64;
+    }
+
+    /// Takes in that the load balancer is there and forwards nothing.
+    pub fn set_idle(&mut self) {
+        *self = Self { idle: true, ..Self::default() };
+    }
+
+    /// Its requests per second; `None` as long as nothing is known.
+    #[must_use]
+    pub fn rate(&self) -> Option<PerSecond> {
+        if self.idle {
+            return Some(PerSecond::ZERO);
+        }
+        PerSecond::new(self.requests / self.seconds)
+    }
+
+    /// Those of its requests per second that are handled here.
+    #[must_use]
+    pub fn own_rate(&self) -> Option<PerSecond> {
+        PerSecond::new(self.own / self.seconds)
+    }
+
+    /// The time of a plain average that is as exact.
+    #[must_use]
+    pub fn measured_over(stretch: Duration) -> Duration {
+        stretch.mul_f64(2.0 * STRETCHES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    const STRETCH: Duration = Duration::from_secs(2);
+
+    fn average(stretches: impl IntoIterator<Item = u64>) -> LoadAverage {
+        let mut load = LoadAverage::default();
+        for requests in stretches {
+            load.fade(STRETCH, STRETCH);
+            load.add(&Stretch { time: STRETCH, own: 1, of_vm: 1, of_load_balancer: requests });
+        }
+        load
+    }
+
+    fn rate(load: &LoadAverage) -> f64 {
+        load.rate().unwrap().get()
+    }
+
+    #[test]
+    fn it_is_the_mean_of_what_came_lately() {
+        assert!((rate(&average([200; 20])) - 100.0).abs() < 1e-9);
+        let risen = rate(&average([200; 20].into_iter().chain([400; 3])));
+        assert!((150.0..190.0).contains(&risen), "{risen}");
+        assert!((rate(&average([200; 20].into_iter().chain([400; 30]))) - 200.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn silence_alone_changes_nothing() {
+        let mut load = average([200; 20]);
+        load.fade(20 * STRETCH, STRETCH);
+        assert!((rate(&load) - 100.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn announced_and_idle_is_a_rate_of_none() {
+        let mut load = average([200; 20]);
+        assert_eq!(LoadAverage::default().rate(), None);
+        load.set_idle();
+        assert_eq!(load.rate(), Some(PerSecond::ZERO));
+        load.fade(STRETCH, STRETCH);
+        load.add(&Stretch { time: STRETCH, own: 1, of_vm: 2, of_load_balancer: 10 });
+        assert!((rate(&load) - 5.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,168 @@
+//! What one VM of a node knows of one load balancer, and owes it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::close_rate::{Demand, VmTraffic};
+use crate::config::NodeConfig;
+use crate::heaviness::Heaviness;
+use crate::load::LoadAverage;
+use crate::node::{MAX_VMS, RequestInHand};
+use crate::pacer::Pacer;
+use crate::rebalance::Load;
+use crate::recent_connections::RecentConnections;
+use crate::request_share::RequestShare;
+use crate::wire::{MAX_CONNECTIONS, NamedConnection, Position, Stamp};
+use crate::{Timestamp, VmToken};
+
+/// A load balancer that announces itself and sends no request for so many stretches is idle.
+const STRETCHES_TO_IDLE: u32 = 5;
+
+/// Ages are stamped in whole seconds.
+const AGE_STEP: Duration = Duration::from_secs(1);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct LoadBalancer {
+    pub pool: Rc<str>,
+    pub pacer: Pacer,
+    pub heard_at: Timestamp,
+    weight: f64,
+    vms: Vec<Vm>,
+    recent: RecentConnections,
+    heaviness: Heaviness,
+    average: LoadAverage,
+    requested_at: Option<Timestamp>,
+    /// What its VMs have sent in the stretch that was accounted for last.
+    traffic: Vec<VmTraffic>,
+}
+
+#[derive(Debug)]
+struct Vm {
+    token: VmToken,
+    share: RequestShare,
+    open: u64,
+    /// Its part of the load balancer's requests, in the last stretch.
+    part: f64,
+}
+
+// === impl LoadBalancer ===
+
+impl LoadBalancer {
+    pub fn new(pool: Rc<str>, fraction: f64, now: Timestamp) -> Self {
+        Self {
+            pool,
+            pacer: Pacer::new(fraction, now),
+            heard_at: now,
+            weight: 1.0,
+            vms: Vec::new(),
+            recent: RecentConnections::default(),
+            heaviness: Heaviness::default(),
+            average: LoadAverage::default(),
+            requested_at: None,
+            traffic: Vec::new(),
+        }
+    }
+
+    /// Takes in what its stamps say of it, with a request or without.
+    pub fn hear(&mut self, stamp: &Stamp<'_>, now: Timestamp) {
+        self.heard_at = now;
+        self.weight = stamp.weight;
+    }
+
+    /// Takes in that it announces itself.
+    pub fn announce(&mut self, stretch: Duration, now: Timestamp) {
+        let silent = stretch.saturating_mul(STRETCHES_TO_IDLE);
+        if self.requested_at.is_none_or(|at| now.since(at) >= silent) {
+            self.average.set_idle();
+        }
+    }
+
+    /// Takes in a request; false where there is no room for its VM.
+    pub fn observe(&mut self, position: &Position, now: Timestamp) -> bool {
+        if let Some(vm) = self.vms.iter_mut().find(|vm| vm.token == position.vm) {
+            vm.share.observe(position, now);
+            vm.open = position.open;
+        } else if self.vms.len() < MAX_VMS {
+            let share = RequestShare::new(position, now);
+            self.vms.push(Vm { token: position.vm, share, open: position.open, part: 1.0 });
+        } else {
+            return false;
+        }
+        let connection = NamedConnection { vm: position.vm, id: position.connection };
+        self.requested_at = Some(now);
+        self.recent.observe(connection, position.age, now);
+        self.heaviness.observe(connection, now);
+        true
+    }
+
+    /// The connections whose close is due, with that of `request` first; empty unless it is
+    /// eligible, so that the connections with the most requests move first, and none is sent
+    /// round again before the others.
+    pub fn take_due(
+        &mut self,
+        request: &RequestInHand,
+        config: &NodeConfig,
+        now: Timestamp,
+    ) -> Vec<NamedConnection> {
+        let due = self.pacer.due().min(MAX_CONNECTIONS);
+        if due == 0 {
+            return Vec::new();
+        }
+        let age = request.age(now);
+        let young = age < config.min_connection_age
+            || age.saturating_add(AGE_STEP) < self.recent.median_age(now);
+        if young || self.recent.is_named(request.connection, now) {
+            return Vec::new();
+        }
+        self.recent.mark_named(request.connection, now);
+        let mut connections = vec![request.connection];
+        let min_age = config.min_connection_age;
+        let seen_within = config.share_window.saturating_mul(STRETCHES_TO_IDLE);
+        connections.extend(self.recent.take_oldest(due - 1, min_age, seen_within, now));
+        self.pacer.spend(connections.len());
+        connections
+    }
+
+    /// Drops VMs that were not heard of for `timeout`.
+    pub fn forget_silent(&mut self, timeout: Duration, now: Timestamp) {
+        self.vms.retain(|vm| now.since(vm.share.last_seen()) < timeout);
+    }
+
+    /// Ends the stretch of each VM, as far as it is long enough to tell something.
+    pub fn end_stretches(&mut self, stretch: Duration, elapsed: Duration, now: Timestamp) {
+        let Self { vms, average, traffic, heaviness, .. } = self;
+        heaviness.on_tick(now);
+        average.fade(elapsed, stretch);
+        traffic.clear();
+        traffic.extend(vms.iter_mut().map(|vm| {
+            // The first stretch of a VM begins in the middle of one; a short rest waits.
+            let ended = vm.share.take_stretch(stretch / 2);
+            if let Some(ended) = &ended {
+                average.add(ended);
+                vm.part = ended.of_vm as f64 / ended.of_load_balancer as f64;
+            }
+            let portion = ended.map(|ended| ended.portion()).unwrap_or_default();
+            VmTraffic { portion, open: vm.open }
+        }));
+    }
+
+    /// Its load, and `kappa` of its connections; `None` as long as nothing is known.
+    pub fn load(&self, stretch: Duration) -> Option<(Load, f64)> {
+        let rate = self.average.rate()?;
+        let open: f64 = self.vms.iter().map(|vm| vm.open as f64).sum();
+        // Some of its VMs may send nothing here: what is seen is a part of the whole.
+        let seen: f64 = self.vms.iter().map(|vm| vm.part).sum();
+        let connections = if seen > 0.0 { open / seen.min(1.0) } else { 0.0 };
+        let measured_over = LoadAverage::measured_over(stretch);
+        let own_rate = self.average.own_rate().unwrap_or_default();
+        let kappa = self.heaviness.kappa(connections, own_rate);
+        Some((Load { rate, measured_over, connections, weight: self.weight }, kappa))
+    }
+
+    /// Turns the requests of the last stretch, `elapsed` long, into closes to come.
+    pub fn earn(&mut self, demand: Demand, config: &NodeConfig, elapsed: Duration, now: Timestamp) {
+        let closes = demand.closes_owed(config.share, elapsed, self.traffic.drain(..));
+        self.pacer.earn(closes, config.share_window, now);
+    }
+}

@@ -1,0 +1,78 @@
+//! The pools of a node's load balancers, and the hazards that balance asks of each.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::config::NodeConfig;
+use crate::load_balancer::LoadBalancer;
+use crate::pool::Pool;
+use crate::rebalance::{Load, Rebalance};
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    pools: BTreeMap<Rc<str>, Pool>,
+    /// By load balancer, as of the last time.
+    hazards: BTreeMap<Rc<str>, f64>,
+}
+
+/// The load balancers of a pool whose loads are known.
+#[derive(Default)]
+struct Members {
+    ids: Vec<Rc<str>>,
+    loads: Vec<Load>,
+    /// Sums of `kappa` weighted by connections, and of these.
+    kappas: f64,
+    connections: f64,
+}
+
+// === impl Pools ===
+
+impl Pools {
+    /// Derives the hazards of all load balancers anew.
+    pub fn rebalance(
+        &mut self,
+        settings: &Rebalance,
+        load_balancers: &BTreeMap<Rc<str>, LoadBalancer>,
+        config: &NodeConfig,
+        elapsed: Duration,
+        now: Timestamp,
+    ) {
+        let mut members = BTreeMap::<Rc<str>, Members>::new();
+        for (id, load_balancer) in load_balancers {
+            if let Some((load, kappa)) = load_balancer.load(config.share_window) {
+                let pool = members.entry(Rc::clone(&load_balancer.pool)).or_default();
+                pool.ids.push(Rc::clone(id));
+                pool.loads.push(load);
+                pool.kappas += kappa * load.connections;
+                pool.connections += load.connections;
+            }
+        }
+        self.pools.retain(|name, _| members.contains_key(name));
+        self.hazards.clear();
+        for (name, members) in members {
+            let kappa = members.kappas / members.connections;
+            let kappa = if kappa.is_finite() { kappa } else { 1.0 };
+            let pool = self.pools.entry(name).or_default();
+            let hazards = pool.hazards(settings, &members.loads, kappa, elapsed, now);
+            self.hazards.extend(members.ids.into_iter().zip(hazards));
+        }
+    }
+
+    /// The hazard of the load balancer `id`, per second.
+    pub fn hazard(&self, id: &str) -> f64 {
+        self.hazards.get(id).copied().unwrap_or(0.0)
+    }
+
+    /// Pools whose loads are being brought into balance.
+    pub fn closing(&self) -> usize {
+        self.pools.values().filter(|pool| pool.is_closing()).count()
+    }
+
+    /// Those of them where that was found futile.
+    pub fn futile(&self) -> usize {
+        self.pools.values().filter(|pool| pool.is_futile()).count()
+    }
+}
