@@ -18,6 +18,15 @@ use crate::{Timestamp, VmToken};
 /// A load balancer that announces itself and sends no request for so many stretches is idle.
 const STRETCHES_TO_IDLE: u32 = 5;
 
+/// One that is not heard of for so many of its usual gaps is taken to be gone.
+const GAPS_TO_GONE: u32 = 4;
+
+/// None is taken to be gone before so many stretches.
+const STRETCHES_TO_GONE: u32 = 2;
+
+/// The part that the latest gap has in the usual one.
+const LATEST_GAP: u32 = 8;
+
 /// Ages are stamped in whole seconds.
 const AGE_STEP: Duration = Duration::from_secs(1);
 
@@ -27,6 +36,8 @@ pub(crate) struct LoadBalancer {
     pub pool: Rc<str>,
     pub pacer: Pacer,
     pub heard_at: Timestamp,
+    /// The usual time between hearing of it and hearing of it again, by requests or announcements.
+    gap: Duration,
     weight: f64,
     vms: Vec<Vm>,
     recent: RecentConnections,
@@ -54,6 +65,7 @@ impl LoadBalancer {
             pool,
             pacer: Pacer::new(fraction, now),
             heard_at: now,
+            gap: Duration::ZERO,
             weight: 1.0,
             vms: Vec::new(),
             recent: RecentConnections::default(),
@@ -66,8 +78,18 @@ impl LoadBalancer {
 
     /// Takes in what its stamps say of it, with a request or without.
     pub fn hear(&mut self, stamp: &Stamp<'_>, now: Timestamp) {
+        let gap = now.since(self.heard_at);
+        self.gap = (self.gap.saturating_mul(LATEST_GAP - 1).saturating_add(gap)) / LATEST_GAP;
         self.heard_at = now;
         self.weight = stamp.weight;
+    }
+
+    /// Whether it is heard of about as often as usual. One that was killed is not, long before
+    /// it is forgotten: in the meantime its clients are with the others, and these must not take
+    /// its last load for one that theirs should come down to.
+    pub fn is_there(&self, stretch: Duration, now: Timestamp) -> bool {
+        let least = stretch.saturating_mul(STRETCHES_TO_GONE);
+        now.since(self.heard_at) <= least.max(self.gap.saturating_mul(GAPS_TO_GONE))
     }
 
     /// Takes in that it announces itself.
@@ -164,5 +186,56 @@ impl LoadBalancer {
     pub fn earn(&mut self, demand: Demand, config: &NodeConfig, elapsed: Duration, now: Timestamp) {
         let closes = demand.closes_owed(config.share, elapsed, self.traffic.drain(..));
         self.pacer.earn(closes, config.share_window, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    const STRETCH: Duration = Duration::from_secs(2);
+
+    fn at_ms(millis: u64) -> Timestamp {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    /// One that is heard of every `gap` milliseconds for a minute.
+    fn heard_every(gap: u64) -> LoadBalancer {
+        let stamp = Stamp::parse(b"id=\"edge-1\"").unwrap();
+        let mut load_balancer = LoadBalancer::new("default".into(), 0.0, at_ms(0));
+        for millis in (0..=60_000).step_by(usize::try_from(gap).unwrap()) {
+            load_balancer.hear(&stamp, at_ms(millis));
+        }
+        load_balancer
+    }
+
+    #[test]
+    fn one_with_traffic_that_falls_silent_is_gone_soon() {
+        let busy = heard_every(10);
+        assert!(busy.is_there(STRETCH, at_ms(64_000)));
+        assert!(!busy.is_there(STRETCH, at_ms(64_100)));
+    }
+
+    #[test]
+    fn one_that_is_only_announced_is_there_between_its_announcements() {
+        let idle = heard_every(5_000);
+        assert!(idle.is_there(STRETCH, at_ms(74_000)));
+        assert!(!idle.is_there(STRETCH, at_ms(81_000)));
+    }
+
+    #[test]
+    fn one_that_is_announced_has_no_load_once_its_requests_are_over() {
+        let mut load_balancer = heard_every(1_000);
+        assert!(load_balancer.load(STRETCH).is_none(), "nothing is known yet");
+        let stamp = Stamp::parse(b"id=\"edge-1\", vm=a, seq=5, conn=1, open=3").unwrap();
+        load_balancer.observe(&stamp.position.unwrap(), at_ms(60_000));
+        load_balancer.announce(STRETCH, at_ms(69_000));
+        assert!(load_balancer.load(STRETCH).is_none(), "requests may be rare");
+        load_balancer.announce(STRETCH, at_ms(70_000));
+        let (load, kappa) = load_balancer.load(STRETCH).unwrap();
+        assert!(load.rate.get() <= 0.0 && kappa >= 1.0, "{load:?}");
     }
 }

@@ -41,8 +41,11 @@ impl Pools {
         now: Timestamp,
     ) {
         let mut members = BTreeMap::<Rc<str>, Members>::new();
+        let stretch = config.share_window;
         for (id, load_balancer) in load_balancers {
-            if let Some((load, kappa)) = load_balancer.load(config.share_window) {
+            if load_balancer.is_there(stretch, now)
+                && let Some((load, kappa)) = load_balancer.load(stretch)
+            {
                 let pool = members.entry(Rc::clone(&load_balancer.pool)).or_default();
                 pool.ids.push(Rc::clone(id));
                 pool.loads.push(load);
