@@ -90,13 +90,13 @@ fn pip(into: &Path) -> Result<()> {
 }
 
 fn target_directory() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifacts::workspace;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     fn unpack(into: &Path) -> Result<()> {
