@@ -16,6 +16,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::artifacts::workspace;
+
 /// The Envoy that is installed where the user has none.
 pub const PINNED_VERSION: &str = "1.40.0";
 
@@ -96,7 +98,6 @@ fn target_directory() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifacts::workspace;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     fn unpack(into: &Path) -> Result<()> {
