@@ -132,15 +132,15 @@ impl LoadBalancer {
             return Vec::new();
         }
         let age = request.age(now);
+        let seen_within = config.share_window.saturating_mul(STRETCHES_TO_IDLE);
         let young = age < config.min_connection_age
-            || age.saturating_add(AGE_STEP) < self.recent.median_age(now);
+            || age.saturating_add(AGE_STEP) < self.recent.median_age(seen_within, now);
         if young || self.recent.is_named(request.connection, now) {
             return Vec::new();
         }
         self.recent.mark_named(request.connection, now);
         let mut connections = vec![request.connection];
         let min_age = config.min_connection_age;
-        let seen_within = config.share_window.saturating_mul(STRETCHES_TO_IDLE);
         connections.extend(self.recent.take_oldest(due - 1, min_age, seen_within, now));
         self.pacer.spend(connections.len());
         connections

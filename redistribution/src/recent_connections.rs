@@ -61,10 +61,14 @@ impl RecentConnections {
         self.seen.push_back(Seen { connection, opened, at: now });
     }
 
-    /// The median age of the connections seen lately; none if there are none.
+    /// The median age of the connections seen within `seen_within`; none if there are none.
+    ///
+    /// Those whose close is under way do not count: they would go on ageing here after they are
+    /// gone, and in the end nothing that is left would be old enough.
     #[must_use]
-    pub fn median_age(&self, now: Timestamp) -> Duration {
-        let mut ages: Vec<_> = self.seen.iter().map(|seen| seen.opened.age_at(now)).collect();
+    pub fn median_age(&self, seen_within: Duration, now: Timestamp) -> Duration {
+        let mut ages: Vec<_> =
+            self.candidates(seen_within, now).map(|seen| seen.opened.age_at(now)).collect();
         let middle = ages.len() / 2;
         if middle >= ages.len() {
             return Duration::ZERO;
@@ -101,9 +105,7 @@ impl RecentConnections {
         let mut taken = Vec::new();
         while taken.len() < count {
             let oldest = self
-                .seen
-                .iter()
-                .filter(|seen| now.since(seen.at) <= seen_within)
+                .candidates(seen_within, now)
                 .map(|seen| (seen.opened.age_at(now), seen.connection))
                 .filter(|(age, _)| *age >= min_age)
                 .max_by_key(|(age, connection)| (*age, std::cmp::Reverse(*connection)));
@@ -112,6 +114,13 @@ impl RecentConnections {
             taken.push(connection);
         }
         taken
+    }
+
+    /// Connections seen within `seen_within` whose close is not under way.
+    fn candidates(&self, seen_within: Duration, now: Timestamp) -> impl Iterator<Item = &Seen> {
+        self.seen.iter().filter(move |seen| {
+            now.since(seen.at) <= seen_within && !self.is_named(seen.connection, now)
+        })
     }
 }
 
@@ -156,11 +165,28 @@ mod tests {
     #[test]
     fn the_median_age_is_that_of_those_seen() {
         let mut recent = RecentConnections::default();
-        assert_eq!(recent.median_age(at(0)), Duration::ZERO);
+        assert_eq!(recent.median_age(MINUTE, at(0)), Duration::ZERO);
         for (id, age) in [(1, 20), (2, 40), (3, 30)] {
             recent.observe(connection(id), Duration::from_secs(age), at(0));
         }
-        assert_eq!(recent.median_age(at(5)), Duration::from_secs(35));
+        assert_eq!(recent.median_age(MINUTE, at(5)), Duration::from_secs(35));
+    }
+
+    #[test]
+    fn connections_that_are_gone_do_not_make_those_that_are_left_too_young() {
+        let mut recent = RecentConnections::default();
+        for id in 1..=9 {
+            recent.observe(connection(id), MINUTE, at(0));
+        }
+        recent.observe(connection(10), Duration::from_secs(20), at(0));
+        // The last responses of connections whose close is under way.
+        for id in 1..=4 {
+            recent.mark_named(connection(id), at(0));
+            recent.observe(connection(id), MINUTE, at(0));
+        }
+        recent.observe(connection(10), Duration::from_secs(25), at(5));
+        assert_eq!(recent.median_age(Duration::from_secs(4), at(5)), Duration::from_secs(25));
+        assert_eq!(recent.take_oldest(9, Duration::ZERO, MINUTE, at(5)).len(), 6);
     }
 
     #[test]
