@@ -1,11 +1,11 @@
 //! Edges join, leave and are killed while clients run.
 
 use anyhow::Result;
-use integration::client::{ClientPool, LongLivedClient, Pace, Protocol};
-use integration::fleet::{Fleet, FleetSpec, NAME};
+use integration::client::Pace;
+use integration::fleet::{Fleet, FleetSpec};
 use serde_json::json;
 
-use crate::support::{all_cores, eventually};
+use crate::support::{all_cores, eventually, mixed_clients};
 
 const CLIENTS: usize = 40;
 
@@ -18,14 +18,7 @@ async fn clients_follow_edges_that_join_and_leave_and_outlive_one_that_is_killed
         ..FleetSpec::default()
     })
     .await?;
-    let spec = |number| {
-        let protocol = match number % 2 {
-            0 => Protocol::Http1,
-            _ => Protocol::Http2 { concurrent_streams: 2 },
-        };
-        LongLivedClient::new(protocol, Pace::PerSecond(10.0), NAME)
-    };
-    let clients = ClientPool::start(CLIENTS, spec, &fleet.resolver()?, fleet.port())?;
+    let clients = mixed_clients(&fleet, CLIENTS, 2, Pace::PerSecond(10.0))?;
     let open = |edge: &integration::fleet::Edge| {
         let std::net::IpAddr::V4(address) = edge.address.ip() else { return 0 };
         clients.totals().edges.get(&address).map_or(0, |edge| edge.open)

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use integration::client::{ClientPool, LongLivedClient, Pace, Protocol};
-use integration::fleet::{Fleet, FleetSpec, NAME};
+use integration::client::Pace;
+use integration::fleet::{Fleet, FleetSpec};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{all_cores, eventually, lb};
+use crate::support::{all_cores, eventually, lb, mixed_clients};
 
 const CLIENTS: usize = 200;
 /// For each of the two edges: 20 in all.
@@ -29,14 +29,7 @@ async fn under_full_load(native_drain: bool) -> Result<()> {
         ..FleetSpec::default()
     })
     .await?;
-    let spec = |number| {
-        let protocol = match number % 2 {
-            0 => Protocol::Http1,
-            _ => Protocol::Http2 { concurrent_streams: 4 },
-        };
-        LongLivedClient::new(protocol, Pace::Unpaced, NAME)
-    };
-    let clients = ClientPool::start(CLIENTS, spec, &fleet.resolver()?, fleet.port())?;
+    let clients = mixed_clients(&fleet, CLIENTS, 4, Pace::Unpaced)?;
     eventually("closes are under way", || async { Ok(clients.totals().closes_seen > 0) }).await;
     let (start, before) = (Instant::now(), clients.totals().closes_seen);
     sleep_until(start + TIME).await;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use integration::client::{ClientPool, LongLivedClient, Pace, Protocol};
-use integration::fleet::{Fleet, FleetSpec, NAME};
+use integration::client::Pace;
+use integration::fleet::{Fleet, FleetSpec};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{all_cores, eventually, lb};
+use crate::support::{all_cores, eventually, lb, mixed_clients};
 
 const WANTED: f64 = 5.0;
 const HALF: Duration = Duration::from_secs(30);
@@ -47,14 +47,7 @@ async fn edges_are_told_to_close_at_the_rate_wanted_also_when_a_node_goes() -> R
         ..FleetSpec::default()
     })
     .await?;
-    let spec = |number| {
-        let protocol = match number % 2 {
-            0 => Protocol::Http1,
-            _ => Protocol::Http2 { concurrent_streams: 2 },
-        };
-        LongLivedClient::new(protocol, Pace::PerSecond(10.0), NAME)
-    };
-    let clients = ClientPool::start(80, spec, &fleet.resolver()?, fleet.port())?;
+    let clients = mixed_clients(&fleet, 80, 2, Pace::PerSecond(10.0))?;
     eventually("all nodes have measured their shares", || async {
         let mut rate = 0;
         for node in fleet.nodes() {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use integration::client::{ClientPool, LongLivedClient, Pace, Protocol};
-use integration::fleet::{Fleet, FleetSpec, NAME};
+use integration::client::{ClientPool, Pace};
+use integration::fleet::{Fleet, FleetSpec};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{all_cores, eventually, node};
+use crate::support::{all_cores, eventually, mixed_clients, node};
 
 const CLIENTS: usize = 120;
 
@@ -26,14 +26,7 @@ fn rebalancing(edges: usize) -> FleetSpec {
 }
 
 fn start_clients(fleet: &Fleet) -> Result<ClientPool> {
-    let spec = |number| {
-        let protocol = match number % 2 {
-            0 => Protocol::Http1,
-            _ => Protocol::Http2 { concurrent_streams: 2 },
-        };
-        LongLivedClient::new(protocol, Pace::PerSecond(5.0), NAME)
-    };
-    ClientPool::start(CLIENTS, spec, &fleet.resolver()?, fleet.port())
+    mixed_clients(fleet, CLIENTS, 2, Pace::PerSecond(5.0))
 }
 
 async fn gauge(fleet: &Fleet, name: &str) -> Result<Vec<u64>> {

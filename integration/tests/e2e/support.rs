@@ -160,6 +160,18 @@ impl Session {
     }
 }
 
+/// Starts `count` clients at this pace, every other one over HTTP/2 with so many streams.
+pub fn mixed_clients(fleet: &Fleet, count: usize, streams: u32, pace: Pace) -> Result<ClientPool> {
+    let spec = |number| {
+        let protocol = match number % 2 {
+            0 => Protocol::Http1,
+            _ => Protocol::Http2 { concurrent_streams: streams },
+        };
+        LongLivedClient::new(protocol, pace, NAME.trim_end_matches('.'))
+    };
+    ClientPool::start(count, spec, &fleet.resolver()?, fleet.port())
+}
+
 /// What curl is to speak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Http {
