@@ -82,12 +82,6 @@ impl Stamper {
         self.pending = self.pending.saturating_sub(added);
         self.total = total;
     }
-
-    /// Requests stamped by this VM.
-    #[must_use]
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
 }
 
 #[cfg(test)]

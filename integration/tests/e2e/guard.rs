@@ -93,6 +93,10 @@ async fn a_node_that_observes_asks_for_nothing_and_counts() -> Result<()> {
     .await;
     let totals = clients.stop().await;
     assert_eq!((totals.connections_opened, totals.closes_seen, totals.failed), (2, 0, 0));
+    eventually("the edge has counted all requests", || async {
+        Ok(lb(edge, "requests_stamped").await? == totals.requests)
+    })
+    .await;
     assert_eq!(node(node_envoy, "closes_requested").await?, 0);
     assert_eq!(lb(edge, "close_requests").await?, 0);
     Ok(())

@@ -64,11 +64,14 @@ async fn an_application_that_asks_for_closes_changes_nothing() -> Result<()> {
         assert_eq!(curl.connections(), 1);
         assert!(curl.headers("spillway-close").is_empty(), "{}", curl.verbose);
     }
-    eventually("the node has counted the requests", || async {
-        Ok(node(&fleet.nodes()[0].envoy, "requests_stamped").await? == 4)
+    // Counters arrive with the ticks of their filter: those of one tick together.
+    let edge = &fleet.edges()[0].envoy;
+    eventually("node and edge have counted the requests", || async {
+        Ok(node(&fleet.nodes()[0].envoy, "requests_stamped").await? == 4
+            && lb(edge, "requests_stamped").await? == 4)
     })
     .await;
-    assert_eq!(lb(&fleet.edges()[0].envoy, "close_requests").await?, 0);
+    assert_eq!(lb(edge, "close_requests").await?, 0);
     Ok(())
 }
 

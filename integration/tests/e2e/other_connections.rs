@@ -48,6 +48,11 @@ async fn closes_the_other(native_drain: bool, same_worker: bool) -> Result<()> {
         eventually("the client leaves the connection", || async { Ok(!other.is_open()) }).await;
         assert!(one.is_open());
     }
+    // Each worker's counters arrive with its own ticks.
+    eventually("both workers have counted", || async {
+        Ok(lb(edge, "closes_requested").await? == 2)
+    })
+    .await;
     let handed_over = if same_worker { 0 } else { 2 };
     assert_eq!(lb(edge, "closes_handed_over").await?, handed_over);
     assert_eq!(lb(edge, "host_errors").await?, 0);
