@@ -2,80 +2,109 @@
 //!
 //! `kappa = E[r^2] / E[r]^2` over the request rates `r` of connections is 1 where all are
 //! alike, and large where few send most: then luck in where connections land makes loads more
-//! uneven. Since a random request is on a connection of rate `r` with a chance as `r`, the mean
-//! rate over the connections of random requests is `E[r^2] / E[r]`: `kappa` is how many times
-//! the plain mean that is.
-//!
-//! So the connections of some requests are watched for a while, each for the requests that follow.
+//! uneven. Of `n` connections, two random requests are on the same one with the chance
+//! `kappa / n`. So the connections of some requests are watched for a while, and of the requests
+//! that follow it is counted how many are on one of these.
 
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::close_rate::PerSecond;
 use crate::wire::NamedConnection;
 
 /// Connections watched at a time.
-const PROBES: usize = 8;
+const WATCHED: usize = 64;
 
-/// How long one is watched.
+/// How long one is watched at least, so that requests that come in bursts do not count as many.
 const WATCHED_FOR: Duration = Duration::from_secs(10);
 
-/// The part that the latest connection watched has in the mean.
-const LATEST: f64 = 1.0 / 64.0;
+/// And for so many requests at least.
+const WATCHED_REQUESTS: u64 = 64;
+
+/// What was counted fades with this time constant.
+const MEMORY: Duration = Duration::from_mins(5);
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct Heaviness {
-    probes: Vec<Probe>,
-    /// Mean rate, at this node, of the connections of random requests.
-    mean: Option<f64>,
-    watched: u32,
+    /// The ids alone, since each request is compared with all of them.
+    ids: Vec<u64>,
+    watched: Vec<Watched>,
+    requests: u64,
+    pairs: Pairs,
+    faded_at: Option<Timestamp>,
+}
+
+/// Pairs of requests, and those of them that were on the same connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pairs {
+    /// All.
+    pub all: f64,
+    /// On the same.
+    pub same: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Probe {
+struct Watched {
     connection: NamedConnection,
     since: Timestamp,
-    requests: u32,
+    /// Requests until then.
+    after: u64,
 }
 
 // === impl Heaviness ===
 
 impl Heaviness {
-    /// Takes in a request.
-    pub fn observe(&mut self, connection: NamedConnection, now: Timestamp) {
-        for probe in self.probes.iter_mut().filter(|probe| probe.connection == connection) {
-            probe.requests = probe.requests.saturating_add(1);
+    /// Takes in so many requests of one connection.
+    pub fn observe(&mut self, connection: NamedConnection, requests: u64, now: Timestamp) {
+        self.requests = self.requests.saturating_add(requests);
+        self.pairs.all += requests as f64 * self.ids.len() as f64;
+        let same = self.ids.iter().filter(|id| **id == connection.id).count();
+        if same > 0 {
+            let same = self.watched.iter().filter(|watched| watched.connection == connection);
+            self.pairs.same += requests as f64 * same.count() as f64;
         }
-        if self.probes.len() < PROBES {
-            self.probes.push(Probe { connection, since: now, requests: 0 });
+        if self.ids.len() < WATCHED {
+            self.ids.push(connection.id);
+            self.watched.push(Watched { connection, since: now, after: self.requests });
         }
     }
 
     /// Lets time pass: ends what was watched long enough.
     pub fn on_tick(&mut self, now: Timestamp) {
-        let Self { probes, mean, watched } = self;
-        probes.retain(|probe| {
-            let time = now.since(probe.since);
-            if time < WATCHED_FOR {
-                return true;
-            }
-            let rate = f64::from(probe.requests) / time.as_secs_f64();
-            *watched = watched.saturating_add(1);
-            let part = LATEST.max(1.0 / f64::from(*watched));
-            *mean = Some(mean.map_or(rate, |mean| mean + (rate - mean) * part));
-            false
+        let Self { ids, watched, requests, pairs, faded_at } = self;
+        watched.retain(|watched| {
+            now.since(watched.since) < WATCHED_FOR
+                || requests.saturating_sub(watched.after) < WATCHED_REQUESTS
         });
+        ids.clear();
+        ids.extend(watched.iter().map(|watched| watched.connection.id));
+        let elapsed = now.since(faded_at.replace(now).unwrap_or(now));
+        let left = (-elapsed.as_secs_f64() / MEMORY.as_secs_f64()).exp();
+        pairs.all *= left;
+        pairs.same *= left;
     }
 
-    /// `kappa`, at least 1, of `connections` that send `own_rate` to this node together; 1 as long
-    /// as nothing is known.
+    /// What was counted lately.
     #[must_use]
-    pub fn kappa(&self, connections: f64, own_rate: PerSecond) -> f64 {
-        let plain = own_rate.get() / connections;
-        let kappa = self.mean.unwrap_or(0.0) / plain;
-        if kappa.is_finite() { kappa.max(1.0) } else { 1.0 }
+    pub fn pairs(&self) -> Pairs {
+        self.pairs
     }
+}
+
+/// `kappa`, at least 1, of load balancers with so many connections each.
+///
+/// Where little was counted it is large, as far as is known; where nothing was, infinite.
+#[must_use]
+pub fn kappa(load_balancers: impl IntoIterator<Item = (Pairs, f64)>) -> f64 {
+    let (mut same, mut alike) = (1.0, 0.0);
+    for (pairs, connections) in load_balancers {
+        if connections >= 1.0 {
+            same += pairs.same;
+            alike += pairs.all / connections;
+        }
+    }
+    let kappa: f64 = same / alike;
+    if kappa.is_nan() { f64::INFINITY } else { kappa.max(1.0) }
 }
 
 #[cfg(test)]
@@ -103,12 +132,12 @@ mod tests {
                 }
                 id += 1;
             }
-            heaviness.observe(NamedConnection { vm: VmToken::from_random(1), id }, now);
+            heaviness.observe(NamedConnection { vm: VmToken::from_random(1), id }, 1, now);
             if request % 10 == 0 {
                 heaviness.on_tick(now);
             }
         }
-        heaviness.kappa(rates.len() as f64, PerSecond::new(100.0).unwrap())
+        kappa([(heaviness.pairs(), rates.len() as f64)])
     }
 
     #[test]
@@ -127,7 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_1() {
-        assert!((Heaviness::default().kappa(0.0, PerSecond::ZERO) - 1.0).abs() < f64::EPSILON);
+    fn what_is_not_known_may_be_large() {
+        assert!(kappa([]).is_infinite());
+        assert!(kappa([(Heaviness::default().pairs(), 100.0)]).is_infinite());
+        let little = Pairs { all: 200.0, same: 0.0 };
+        assert!((kappa([(little, 2000.0)]) - 10.0).abs() < 1e-9);
     }
 }

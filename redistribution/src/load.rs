@@ -11,10 +11,9 @@ const STRETCHES: f64 = 2.5;
 /// Averages of what stamps have told lately.
 #[derive(Clone, Debug, Default)]
 pub struct LoadAverage {
-    /// Seconds, and the requests of them: those of the load balancer and those handled here.
+    /// Seconds, and the requests of them.
     seconds: f64,
     requests: f64,
-    own: f64,
     /// Announced while no request came.
     idle: bool,
 }
@@ -25,7 +24,7 @@ impl LoadAverage {
     /// Lets what was told before fade, as `elapsed` has passed at `stretch` a stretch.
     pub fn fade(&mut self, elapsed: Duration, stretch: Duration) {
         let left = (-elapsed.as_secs_f64() / (STRETCHES * stretch.as_secs_f64())).exp();
-        for sum in [&mut self.seconds, &mut self.requests, &mut self.own] {
+        for sum in [&mut self.seconds, &mut self.requests] {
             *sum *= left;
         }
     }
@@ -35,7 +34,6 @@ impl LoadAverage {
         self.idle = false;
         self.seconds += stretch.time.as_secs_f64();
         self.requests += stretch.of_load_balancer as f64;
-        self.own += stretch.own as f64;
     }
 
     /// Takes in that the load balancer is there and forwards nothing.
@@ -50,12 +48,6 @@ impl LoadAverage {
             return Some(PerSecond::ZERO);
         }
         PerSecond::new(self.requests / self.seconds)
-    }
-
-    /// Those of its requests per second that are handled here.
-    #[must_use]
-    pub fn own_rate(&self) -> Option<PerSecond> {
-        PerSecond::new(self.own / self.seconds)
     }
 
     /// The time of a plain average that is as exact.

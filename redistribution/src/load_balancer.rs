@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::close_rate::{Demand, VmTraffic};
 use crate::config::NodeConfig;
-use crate::heaviness::Heaviness;
+use crate::heaviness::{Heaviness, Pairs};
 use crate::load::LoadAverage;
 use crate::node::{MAX_VMS, RequestInHand};
 use crate::pacer::Pacer;
@@ -15,8 +15,12 @@ use crate::request_share::RequestShare;
 use crate::wire::{MAX_CONNECTIONS, NamedConnection, Position, Stamp};
 use crate::{Timestamp, VmToken};
 
-/// A load balancer that announces itself and sends no request for so many stretches is idle.
-const STRETCHES_TO_IDLE: u32 = 5;
+/// Requests tell of the present for so many stretches.
+const STRETCHES_OF_LATE: u32 = 5;
+
+/// A load balancer that announces itself and has sent no request for so many of the usual gaps
+/// between its requests is idle, if that is longer.
+const GAPS_TO_IDLE: u32 = 8;
 
 /// One that is not heard of for so many of its usual gaps is taken to be gone.
 const GAPS_TO_GONE: u32 = 4;
@@ -44,6 +48,8 @@ pub(crate) struct LoadBalancer {
     heaviness: Heaviness,
     average: LoadAverage,
     requested_at: Option<Timestamp>,
+    /// The usual time between one request and the next.
+    request_gap: Duration,
     /// What its VMs have sent in the stretch that was accounted for last.
     traffic: Vec<VmTraffic>,
 }
@@ -72,14 +78,14 @@ impl LoadBalancer {
             heaviness: Heaviness::default(),
             average: LoadAverage::default(),
             requested_at: None,
+            request_gap: Duration::ZERO,
             traffic: Vec::new(),
         }
     }
 
     /// Takes in what its stamps say of it, with a request or without.
     pub fn hear(&mut self, stamp: &Stamp<'_>, now: Timestamp) {
-        let gap = now.since(self.heard_at);
-        self.gap = (self.gap.saturating_mul(LATEST_GAP - 1).saturating_add(gap)) / LATEST_GAP;
+        self.gap = usual(self.gap, now.since(self.heard_at));
         self.heard_at = now;
         self.weight = stamp.weight;
     }
@@ -94,7 +100,8 @@ impl LoadBalancer {
 
     /// Takes in that it announces itself.
     pub fn announce(&mut self, stretch: Duration, now: Timestamp) {
-        let silent = stretch.saturating_mul(STRETCHES_TO_IDLE);
+        let late = stretch.saturating_mul(STRETCHES_OF_LATE);
+        let silent = late.max(self.request_gap.saturating_mul(GAPS_TO_IDLE));
         if self.requested_at.is_none_or(|at| now.since(at) >= silent) {
             self.average.set_idle();
         }
@@ -112,9 +119,10 @@ impl LoadBalancer {
             return false;
         }
         let connection = NamedConnection { vm: position.vm, id: position.connection };
-        self.requested_at = Some(now);
+        let requested_at = self.requested_at.replace(now).unwrap_or(now);
+        self.request_gap = usual(self.request_gap, now.since(requested_at));
         self.recent.observe(connection, position.age, now);
-        self.heaviness.observe(connection, now);
+        self.heaviness.observe(connection, position.sample, now);
         true
     }
 
@@ -132,10 +140,11 @@ impl LoadBalancer {
             return Vec::new();
         }
         let age = request.age(now);
-        let seen_within = config.share_window.saturating_mul(STRETCHES_TO_IDLE);
-        let young = age < config.min_connection_age
-            || age.saturating_add(AGE_STEP) < self.recent.median_age(seen_within, now);
-        if young || self.recent.is_named(request.connection, now) {
+        let seen_within = config.share_window.saturating_mul(STRETCHES_OF_LATE);
+        if age < config.min_connection_age
+            || self.recent.is_named(request.connection, now)
+            || age.saturating_add(AGE_STEP) < self.recent.age_of_oldest(seen_within, now)
+        {
             return Vec::new();
         }
         self.recent.mark_named(request.connection, now);
@@ -169,17 +178,20 @@ impl LoadBalancer {
         }));
     }
 
-    /// Its load, and `kappa` of its connections; `None` as long as nothing is known.
-    pub fn load(&self, stretch: Duration) -> Option<(Load, f64)> {
+    /// Pairs of its requests, and those on the same connection.
+    pub fn pairs(&self) -> Pairs {
+        self.heaviness.pairs()
+    }
+
+    /// Its load; `None` as long as nothing is known.
+    pub fn load(&self, stretch: Duration) -> Option<Load> {
         let rate = self.average.rate()?;
         let open: f64 = self.vms.iter().map(|vm| vm.open as f64).sum();
         // Some of its VMs may send nothing here: what is seen is a part of the whole.
         let seen: f64 = self.vms.iter().map(|vm| vm.part).sum();
         let connections = if seen > 0.0 { open / seen.min(1.0) } else { 0.0 };
         let measured_over = LoadAverage::measured_over(stretch);
-        let own_rate = self.average.own_rate().unwrap_or_default();
-        let kappa = self.heaviness.kappa(connections, own_rate);
-        Some((Load { rate, measured_over, connections, weight: self.weight }, kappa))
+        Some(Load { rate, measured_over, connections, weight: self.weight })
     }
 
     /// Turns the requests of the last stretch, `elapsed` long, into closes to come.
@@ -187,6 +199,11 @@ impl LoadBalancer {
         let closes = demand.closes_owed(config.share, elapsed, self.traffic.drain(..));
         self.pacer.earn(closes, config.share_window, now);
     }
+}
+
+/// The usual gap, the latest one included.
+fn usual(gap: Duration, latest: Duration) -> Duration {
+    gap.saturating_mul(LATEST_GAP - 1).saturating_add(latest) / LATEST_GAP
 }
 
 #[cfg(test)]
@@ -235,7 +252,7 @@ mod tests {
         load_balancer.announce(STRETCH, at_ms(69_000));
         assert!(load_balancer.load(STRETCH).is_none(), "requests may be rare");
         load_balancer.announce(STRETCH, at_ms(70_000));
-        let (load, kappa) = load_balancer.load(STRETCH).unwrap();
-        assert!(load.rate.get() <= 0.0 && kappa >= 1.0, "{load:?}");
+        let load = load_balancer.load(STRETCH).unwrap();
+        assert!(load.rate.get() <= 0.0, "{load:?}");
     }
 }

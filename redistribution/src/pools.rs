@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::Timestamp;
 use crate::config::NodeConfig;
+use crate::heaviness::{Pairs, kappa};
 use crate::load_balancer::LoadBalancer;
 use crate::pool::Pool;
 use crate::rebalance::{Load, Rebalance};
@@ -23,9 +24,7 @@ pub(crate) struct Pools {
 struct Members {
     ids: Vec<Rc<str>>,
     loads: Vec<Load>,
-    /// Sums of `kappa` weighted by connections, and of these.
-    kappas: f64,
-    connections: f64,
+    pairs: Vec<Pairs>,
 }
 
 // === impl Pools ===
@@ -44,20 +43,19 @@ impl Pools {
         let stretch = config.share_window;
         for (id, load_balancer) in load_balancers {
             if load_balancer.is_there(stretch, now)
-                && let Some((load, kappa)) = load_balancer.load(stretch)
+                && let Some(load) = load_balancer.load(stretch)
             {
                 let pool = members.entry(Rc::clone(&load_balancer.pool)).or_default();
                 pool.ids.push(Rc::clone(id));
                 pool.loads.push(load);
-                pool.kappas += kappa * load.connections;
-                pool.connections += load.connections;
+                pool.pairs.push(load_balancer.pairs());
             }
         }
         self.pools.retain(|name, _| members.contains_key(name));
         self.hazards.clear();
         for (name, members) in members {
-            let kappa = members.kappas / members.connections;
-            let kappa = if kappa.is_finite() { kappa } else { 1.0 };
+            let connections = members.loads.iter().map(|load| load.connections);
+            let kappa = kappa(members.pairs.iter().copied().zip(connections));
             let pool = self.pools.entry(name).or_default();
             let hazards = pool.hazards(settings, &members.loads, kappa, elapsed, now);
             self.hazards.extend(members.ids.into_iter().zip(hazards));

@@ -21,6 +21,13 @@ pub const NAMED: usize = 256;
 /// asked for anew after this.
 pub const NAMED_FOR: Duration = Duration::from_secs(30);
 
+/// One in so many of the connections seen is old enough to be closed.
+///
+/// The more, the less a client is closed twice: with one in four, more than three in four of a
+/// load balancer's clients have to be closed before one is again. The fewer, the more the busiest
+/// move first.
+pub const OLDEST: usize = 4;
+
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct RecentConnections {
@@ -52,6 +59,11 @@ impl RecentConnections {
             seen.at = now;
             return;
         }
+        // Connections whose close is under way go on for a response or two. To choose from
+        // they are no longer.
+        if self.is_named(connection, now) {
+            return;
+        }
         if self.seen.len() >= SEEN {
             let stalest = self.seen.iter().enumerate().min_by_key(|(_, seen)| seen.at);
             if let Some((index, _)) = stalest {
@@ -61,19 +73,20 @@ impl RecentConnections {
         self.seen.push_back(Seen { connection, opened, at: now });
     }
 
-    /// The median age of the connections seen within `seen_within`; none if there are none.
+    /// The age from which on a connection is among the oldest of those seen within `seen_within`
+    /// (one in [`OLDEST`]); zero if there are none.
     ///
     /// Those whose close is under way do not count: they would go on ageing here after they are
     /// gone, and in the end nothing that is left would be old enough.
     #[must_use]
-    pub fn median_age(&self, seen_within: Duration, now: Timestamp) -> Duration {
+    pub fn age_of_oldest(&self, seen_within: Duration, now: Timestamp) -> Duration {
         let mut ages: Vec<_> =
             self.candidates(seen_within, now).map(|seen| seen.opened.age_at(now)).collect();
-        let middle = ages.len() / 2;
-        if middle >= ages.len() {
+        let younger = ages.len() - ages.len().div_ceil(OLDEST);
+        if younger >= ages.len() {
             return Duration::ZERO;
         }
-        *ages.select_nth_unstable(middle).1
+        *ages.select_nth_unstable(younger).1
     }
 
     /// Whether a close of `connection` was asked for a short time ago.
@@ -116,11 +129,9 @@ impl RecentConnections {
         taken
     }
 
-    /// Connections seen within `seen_within` whose close is not under way.
+    /// Connections seen within `seen_within`.
     fn candidates(&self, seen_within: Duration, now: Timestamp) -> impl Iterator<Item = &Seen> {
-        self.seen.iter().filter(move |seen| {
-            now.since(seen.at) <= seen_within && !self.is_named(seen.connection, now)
-        })
+        self.seen.iter().filter(move |seen| now.since(seen.at) <= seen_within)
     }
 }
 
@@ -163,13 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn the_median_age_is_that_of_those_seen() {
+    fn one_in_four_is_among_the_oldest() {
         let mut recent = RecentConnections::default();
-        assert_eq!(recent.median_age(MINUTE, at(0)), Duration::ZERO);
-        for (id, age) in [(1, 20), (2, 40), (3, 30)] {
-            recent.observe(connection(id), Duration::from_secs(age), at(0));
+        assert_eq!(recent.age_of_oldest(MINUTE, at(0)), Duration::ZERO);
+        for (seen, oldest) in [(1, 1), (2, 2), (4, 4), (5, 4), (8, 7), (9, 7)] {
+            let mut recent = RecentConnections::default();
+            (1..=seen)
+                .for_each(|id| recent.observe(connection(id), Duration::from_secs(id), at(0)));
+            let age = recent.age_of_oldest(MINUTE, at(5));
+            assert_eq!(age, Duration::from_secs(oldest + 5), "of {seen}");
         }
-        assert_eq!(recent.median_age(MINUTE, at(5)), Duration::from_secs(35));
     }
 
     #[test]
@@ -185,7 +199,7 @@ mod tests {
             recent.observe(connection(id), MINUTE, at(0));
         }
         recent.observe(connection(10), Duration::from_secs(25), at(5));
-        assert_eq!(recent.median_age(Duration::from_secs(4), at(5)), Duration::from_secs(25));
+        assert_eq!(recent.age_of_oldest(Duration::from_secs(4), at(5)), Duration::from_secs(25));
         assert_eq!(recent.take_oldest(9, Duration::ZERO, MINUTE, at(5)).len(), 6);
     }
 

@@ -83,7 +83,7 @@ impl RequestShare {
             *self = Self::new(position, now.max(self.last.at));
             return;
         }
-        self.own = self.own.saturating_add(1);
+        self.own = self.own.saturating_add(position.sample);
         self.last = Reading {
             at: now.max(self.last.at),
             seq: self.last.seq.max(position.seq),
@@ -146,6 +146,7 @@ mod tests {
             connection: 0,
             age: Duration::ZERO,
             open: 0,
+            sample: 1,
         }
     }
 

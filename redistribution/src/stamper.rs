@@ -51,8 +51,13 @@ impl Stamper {
 
     /// Counts a request and writes its stamp to `to`, which is cleared first.
     pub fn stamp(&mut self, origin: Origin, to: &mut String) {
-        self.seq = self.seq.wrapping_add(1);
-        self.pending = self.pending.wrapping_add(1);
+        self.stamp_sample(1, origin, to);
+    }
+
+    /// Counts `requests` that all go on now, and writes the stamp of one of them.
+    pub fn stamp_sample(&mut self, requests: u64, origin: Origin, to: &mut String) {
+        self.seq = self.seq.wrapping_add(requests);
+        self.pending = self.pending.wrapping_add(requests);
         let position = Position {
             vm: self.vm,
             seq: self.seq,
@@ -60,6 +65,7 @@ impl Stamper {
             connection: origin.connection,
             age: origin.age,
             open: origin.open,
+            sample: requests,
         };
         to.clear();
         Stamp {

@@ -56,6 +56,7 @@ fn position() -> impl Strategy<Value = Position> {
             connection,
             age,
             open,
+            sample: 1,
         },
     )
 }
@@ -238,7 +239,7 @@ proptest! {
             if tick {
                 node.on_tick(now);
             }
-            let Position { vm, seq, total, connection, age, open } = position;
+            let Position { vm, seq, total, connection, age, open, .. } = position;
             let age = age.as_secs();
             let header = format!(
                 "id=\"e\", vm={vm}, seq={seq}, total={total}, conn={connection}, age={age}, open={open}"

@@ -35,14 +35,15 @@ fn weight() -> impl Strategy<Value = f64> {
 }
 
 fn position() -> impl Strategy<Value = Position> {
-    (token(), integer(), integer(), integer(), integer(), integer()).prop_map(
-        |(vm, seq, total, connection, age, open)| Position {
+    (token(), integer(), integer(), integer(), integer(), integer(), integer()).prop_map(
+        |(vm, seq, total, connection, age, open, sample)| Position {
             vm,
             seq,
             total,
             connection,
             age: Duration::from_secs(age),
             open,
+            sample: sample.max(1),
         },
     )
 }
@@ -167,9 +168,10 @@ fn check(header: &[u8]) -> Result<(), TestCaseError> {
         prop_assert!(is_valid_name(&stamp.id) && is_valid_name(&stamp.pool));
         prop_assert!(stamp.weight.is_finite() && stamp.weight > 0.0);
         if let Some(position) = &stamp.position {
-            let Position { vm, seq, total, connection, age, open } = position;
+            let Position { vm, seq, total, connection, age, open, sample } = position;
             prop_assert_eq!(VmToken::parse(vm.as_str()), Some(*vm));
-            for number in [*seq, *total, *connection, age.as_secs(), *open] {
+            prop_assert!(*sample >= 1);
+            for number in [*seq, *total, *connection, age.as_secs(), *open, *sample] {
                 prop_assert!(number <= MAX_INTEGER);
             }
         }

@@ -18,9 +18,10 @@ const CONN: &KeyRef = key_ref("conn");
 const AGE: &KeyRef = key_ref("age");
 const OPEN: &KeyRef = key_ref("open");
 const WEIGHT: &KeyRef = key_ref("weight");
+const SAMPLE: &KeyRef = key_ref("sample");
 
-const SCHEMA: Schema<9> = Schema {
-    keys: [ID, POOL, VM, SEQ, TOTAL, CONN, AGE, OPEN, WEIGHT],
+const SCHEMA: Schema<10> = Schema {
+    keys: [ID, POOL, VM, SEQ, TOTAL, CONN, AGE, OPEN, WEIGHT, SAMPLE],
     parameter: VM,
     max_members: 0,
 };
@@ -57,6 +58,8 @@ pub struct Position {
     pub age: Duration,
     /// Downstream connections open in that VM.
     pub open: u64,
+    /// Requests this stamp stands for, at least 1: a VM with many may stamp a sample of them.
+    pub sample: u64,
 }
 
 // === impl Stamp ===
@@ -67,7 +70,7 @@ impl<'a> Stamp<'a> {
     /// # Errors
     /// What is malformed, misses `id`, or has `seq` without the keys that belong to it.
     pub fn parse(header: &'a [u8]) -> Result<Self, Error> {
-        let [id, pool, vm, seq, total, conn, age, open, weight] = SCHEMA.read(header)?;
+        let [id, pool, vm, seq, total, conn, age, open, weight, sample] = SCHEMA.read(header)?;
         let position = match unsigned(&seq, "seq")? {
             None => None,
             Some(seq) => Some(Position {
@@ -77,6 +80,7 @@ impl<'a> Stamp<'a> {
                 connection: unsigned(&conn, "conn")?.ok_or(Error::Missing("conn"))?,
                 age: Duration::from_secs(unsigned(&age, "age")?.unwrap_or(0)),
                 open: unsigned(&open, "open")?.unwrap_or(0),
+                sample: unsigned(&sample, "sample")?.unwrap_or(1).max(1),
             }),
         };
         Ok(Self {
@@ -118,6 +122,9 @@ impl<'a> Stamp<'a> {
             dictionary.bare_item(CONN, integer(position.connection));
             dictionary.bare_item(AGE, integer(position.age.as_secs()));
             dictionary.bare_item(OPEN, integer(position.open));
+            if position.sample != 1 {
+                dictionary.bare_item(SAMPLE, integer(position.sample));
+            }
         }
     }
 }
@@ -189,6 +196,7 @@ mod tests {
             connection: 0,
             age: Duration::from_secs(90),
             open: 5,
+            sample: 1,
         }
     }
 
