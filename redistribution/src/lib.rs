@@ -53,6 +53,7 @@ pub mod recent_connections;
 pub mod request_share;
 pub mod stamper;
 mod timestamp;
+pub mod trial;
 mod vm_token;
 pub mod wire;
 

@@ -52,8 +52,12 @@ impl LoadAverage {
 
     /// The time of a plain average that is as exact.
     #[must_use]
-    pub fn measured_over(stretch: Duration) -> Duration {
-        stretch.mul_f64(2.0 * STRETCHES)
+    pub fn measured_over(&self, stretch: Duration) -> Duration {
+        let most = stretch.mul_f64(2.0 * STRETCHES);
+        if self.idle {
+            return most;
+        }
+        Duration::try_from_secs_f64(2.0 * self.seconds).map_or(most, |time| time.min(most))
     }
 }
 

@@ -23,7 +23,7 @@ const STRETCHES_OF_LATE: u32 = 5;
 const GAPS_TO_IDLE: u32 = 8;
 
 /// One that is not heard of for so many of its usual gaps is taken to be gone.
-const GAPS_TO_GONE: u32 = 4;
+const GAPS_TO_GONE: u32 = 8;
 
 /// None is taken to be gone before so many stretches.
 const STRETCHES_TO_GONE: u32 = 2;
@@ -190,7 +190,7 @@ impl LoadBalancer {
         // Some of its VMs may send nothing here: what is seen is a part of the whole.
         let seen: f64 = self.vms.iter().map(|vm| vm.part).sum();
         let connections = if seen > 0.0 { open / seen.min(1.0) } else { 0.0 };
-        let measured_over = LoadAverage::measured_over(stretch);
+        let measured_over = self.average.measured_over(stretch);
         Some(Load { rate, measured_over, connections, weight: self.weight })
     }
 
@@ -203,6 +203,9 @@ impl LoadBalancer {
 
 /// The usual gap, the latest one included.
 fn usual(gap: Duration, latest: Duration) -> Duration {
+    if gap.is_zero() {
+        return latest;
+    }
     gap.saturating_mul(LATEST_GAP - 1).saturating_add(latest) / LATEST_GAP
 }
 
@@ -240,7 +243,8 @@ mod tests {
     fn one_that_is_only_announced_is_there_between_its_announcements() {
         let idle = heard_every(5_000);
         assert!(idle.is_there(STRETCH, at_ms(74_000)));
-        assert!(!idle.is_there(STRETCH, at_ms(81_000)));
+        assert!(idle.is_there(STRETCH, at_ms(100_000)));
+        assert!(!idle.is_there(STRETCH, at_ms(101_000)));
     }
 
     #[test]

@@ -1,80 +1,99 @@
 //! A pool of load balancers that is kept in balance, as one VM of a node sees it.
 //!
-//! The law stands in [`rebalance`](crate::rebalance). Here is its **futility**: the law trusts that
-//! connections which are closed can land on the least loaded. Where they cannot (announced but not
-//! in DNS, out of DNS and draining, behind a resolver that caches), closing would go on for ever and
-//! change nothing. So the deviation is compared with what the law predicts. Where it has not halved
-//! in one and a half time constants, the rate is halved, and again, down to [`LEAST_FACTOR`]. It is the same for one that gets nothing at all, but sooner: after as many
-//! closes as would have brought it something with 99 % certainty. A deviation that
-//! does halve, traffic where there was none, or a change of the pool starts afresh.
+//! The law stands in [`rebalance`](crate::rebalance), and trusts that clients who are closed can
+//! land on the least loaded. Where they cannot (it is announced but not in DNS, drains, resolvers
+//! keep an old answer, DNS weighs differently), closing would go on for ever and change nothing.
+//! So it is tried ([`trial`](crate::trial)): where those that should gain connections do not,
+//! closing is held back to [`HELD_BACK`], so that an hour of it costs each connection that and
+//! at most one close more, and the one that gains least is named. The few closes that
+//! are left go on trying: once they do help, the rate rises eightfold at a time, back to the
+//! law's. A change of the pool starts afresh.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Timestamp;
 use crate::rebalance::{Load, Phase, Rebalance};
+use crate::trial::{Trial, Verdict};
 
-/// Where futile closing ends: one in so many of the closes that the law asks for.
-pub const LEAST_FACTOR: f64 = 1.0 / 256.0;
+/// What is left of closing that was found futile: so many closes per connection and second.
+pub const HELD_BACK: f64 = 1.5 / 3600.0;
 
-/// Closes per load balancer that land nowhere but elsewhere with a chance of 1 %: `ln(100)`.
-const CLOSES_TO_BE_SURE: f64 = 4.6;
+/// How much faster it goes where closing that was held back is found to help.
+const RISE: f64 = 8.0;
 
-/// By when a deviation has to be halved, in time constants. The law halves it in 0.7 of one;
-/// measuring and resolving take their time too.
-const TIME_TO_HALVE: f64 = 1.5;
+/// Connections that those below the mean should have got before it is said that closing does not
+/// help: of 20 that are expected, fewer than half come in one of 200 cases where all is well.
+const ENOUGH_TO_FAIL: f64 = 20.0;
 
-/// Clients take a while to resolve the name and to send a request that is counted.
-const TIME_TO_LAND: Duration = Duration::from_secs(15);
+/// The same where it is held back: few closes are left to tell by, and being wrong costs little.
+const ENOUGH_TO_FAIL_AGAIN: f64 = 4.0;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
     phase: Phase,
-    episode: Option<Episode>,
-    members: usize,
+    members: Vec<Rc<str>>,
+    trial: Option<Trial>,
+    held_back: Option<HeldBack>,
 }
 
-/// What has come of closing so far.
-#[derive(Clone, Copy, Debug)]
-struct Episode {
-    factor: f64,
-    /// The deviation that is to be halved, and since when.
-    deviation: f64,
-    since: Timestamp,
-    closes: f64,
-    empty: usize,
+#[derive(Clone, Debug)]
+struct HeldBack {
+    /// Closes per connection and second at most.
+    hazard: f64,
+    /// The one that closing does not help.
+    cause: Rc<str>,
+}
+
+/// Members of a pool, each with its load.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// Their ids.
+    pub ids: Vec<Rc<str>>,
+    /// The load of each.
+    pub loads: Vec<Load>,
 }
 
 // === impl Pool ===
 
 impl Pool {
-    /// The hazards of `loads`, for the `elapsed` since they were last asked for.
+    /// The hazards of `members`, for the `elapsed` since they were last asked for. Nothing is
+    /// tried where nobody `acts` on them.
     pub fn hazards(
         &mut self,
         settings: &Rebalance,
-        loads: &[Load],
+        members: &Members,
         kappa: f64,
+        acts: bool,
         elapsed: Duration,
         now: Timestamp,
     ) -> Vec<f64> {
-        if self.members != loads.len() {
-            self.members = loads.len();
-            self.episode = None;
+        let Members { ids, loads } = members;
+        if self.members != *ids {
+            self.members.clone_from(ids);
+            self.trial = None;
+            self.held_back = None;
         }
         let (phase, mut hazards) = settings.hazards(self.phase, loads, kappa);
         self.phase = phase;
-        if phase == Phase::Even {
-            self.episode = None;
+        if phase == Phase::Even || !acts {
+            self.trial = None;
+            self.held_back = None;
             return hazards;
         }
-        let factor = self.factor(settings, loads, now);
-        let floor = settings.floor_hazard();
-        for hazard in &mut hazards {
-            *hazard = (*hazard * factor).max(floor.min(*hazard));
+        self.judge(settings, members, &hazards, now);
+        if let Some(held_back) = &self.held_back {
+            let part = held_back.hazard / mean_hazard(loads, &hazards);
+            let floor = settings.floor_hazard();
+            if part < 1.0 {
+                for hazard in &mut hazards {
+                    *hazard = (*hazard * part).max(floor.min(*hazard));
+                }
+            }
         }
-        if let Some(episode) = &mut self.episode {
-            let closes = hazards.iter().zip(loads).map(|(h, load)| h * load.connections);
-            episode.closes += closes.sum::<f64>() * elapsed.as_secs_f64();
+        if let Some(trial) = &mut self.trial {
+            trial.close(loads, &hazards, elapsed);
         }
         hazards
     }
@@ -85,41 +104,56 @@ impl Pool {
         self.phase == Phase::Closing
     }
 
-    /// Whether closing was found futile, and goes on at a part of its rate only.
+    /// Where closing was found futile and is held back: the load balancer that it does not help.
     #[must_use]
-    pub fn is_futile(&self) -> bool {
-        self.is_closing() && self.episode.is_some_and(|episode| episode.factor < 1.0)
+    pub fn futile(&self) -> Option<&Rc<str>> {
+        self.held_back.as_ref().map(|held_back| &held_back.cause)
     }
 
-    fn factor(&mut self, settings: &Rebalance, loads: &[Load], now: Timestamp) -> f64 {
-        let deviation = largest_deviation(loads);
-        let empty = loads.iter().filter(|load| load.rate.get() <= 0.0).count();
-        let fresh = Episode { factor: 1.0, deviation, since: now, closes: 0.0, empty };
-        let episode = self.episode.get_or_insert(fresh);
-        if empty < episode.empty || deviation <= episode.deviation / 2.0 {
-            *episode = fresh;
+    /// Its only load balancer, where there is nothing to compare it with.
+    #[must_use]
+    pub fn alone(&self) -> Option<&Rc<str>> {
+        match &self.members[..] {
+            [only] => Some(only),
+            _ => None,
         }
-        episode.empty = empty;
-        let time = now.since(episode.since);
-        let sure = empty > 0
-            && time >= TIME_TO_LAND
-            && episode.closes >= CLOSES_TO_BE_SURE * loads.len() as f64;
-        if sure || time >= settings.tau().mul_f64(TIME_TO_HALVE) {
-            let factor = (episode.factor / 2.0).max(LEAST_FACTOR);
-            *episode = Episode { factor, ..fresh };
+    }
+
+    /// Lets the trial that goes on say what it can.
+    fn judge(&mut self, settings: &Rebalance, members: &Members, law: &[f64], now: Timestamp) {
+        let loads = &members.loads;
+        let trial = self.trial.get_or_insert_with(|| Trial::new(loads, now));
+        let time = settings.tau();
+        let enough = match self.held_back {
+            None => ENOUGH_TO_FAIL,
+            Some(_) => ENOUGH_TO_FAIL_AGAIN,
+        };
+        match (trial.verdict(loads, enough, time, now), &mut self.held_back) {
+            (Verdict::Open, _) => return,
+            // Nothing new: the longer it is watched, the surer.
+            (Verdict::Helps, None) if trial.age(now) < time => return,
+            (Verdict::Helps, None) => {}
+            (Verdict::Helps, Some(held_back)) => {
+                held_back.hazard *= RISE;
+                if held_back.hazard >= mean_hazard(loads, law) {
+                    self.held_back = None;
+                }
+            }
+            (Verdict::Futile(_), Some(held_back)) => held_back.hazard = HELD_BACK,
+            (Verdict::Futile(index), None) => {
+                let cause = members.ids.get(index).cloned().unwrap_or_else(|| Rc::from(""));
+                self.held_back = Some(HeldBack { hazard: HELD_BACK, cause });
+            }
         }
-        episode.factor
+        self.trial = Some(Trial::new(loads, now));
     }
 }
 
-fn largest_deviation(loads: &[Load]) -> f64 {
-    let rates: f64 = loads.iter().map(|load| load.rate.get()).sum();
-    let mean = rates / loads.iter().map(|load| load.weight).sum::<f64>();
-    loads
-        .iter()
-        .map(|load| (load.rate.get() / load.weight / mean - 1.0).abs())
-        .filter(|deviation| deviation.is_finite())
-        .fold(0.0, f64::max)
+/// Closes per connection and second, over all of `loads`.
+fn mean_hazard(loads: &[Load], hazards: &[f64]) -> f64 {
+    let closes: f64 =
+        loads.iter().zip(hazards).map(|(load, hazard)| load.connections * hazard).sum();
+    closes / loads.iter().map(|load| load.connections).sum::<f64>()
 }
 
 #[cfg(test)]
@@ -133,81 +167,134 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn settings() -> Rebalance {
-        Rebalance {
-            settle_time: Duration::from_mins(1),
-            tolerance: 0.1,
-            max_per_second: PerSecond::new(1e6).unwrap(),
-            floor: None,
+        Rebalance { max_per_second: PerSecond::new(1e6).unwrap(), ..Rebalance::default() }
+    }
+
+    /// A pool of clients that send a request a second each, without any chance.
+    struct Fluid {
+        pool: Pool,
+        connections: Vec<f64>,
+        /// The part of all that are closed that lands on each.
+        landing: Vec<f64>,
+        second: u64,
+        closes: f64,
+    }
+
+    impl Fluid {
+        fn new(connections: &[f64], landing: &[f64]) -> Self {
+            let (connections, landing) = (connections.to_vec(), landing.to_vec());
+            Self { pool: Pool::default(), connections, landing, second: 0, closes: 0.0 }
+        }
+
+        fn members(&self) -> Members {
+            let load = |connections: &f64| Load {
+                rate: PerSecond::new(*connections).unwrap(),
+                measured_over: Duration::from_secs(10),
+                connections: *connections,
+                weight: 1.0,
+            };
+            let ids = (1..=self.connections.len()).map(|number| format!("edge-{number}").into());
+            Members { ids: ids.collect(), loads: self.connections.iter().map(load).collect() }
+        }
+
+        fn run(&mut self, seconds: u64) {
+            for _ in 0..seconds {
+                self.second += 1;
+                let now = Timestamp::from_nanos(self.second * 1_000_000_000);
+                let members = self.members();
+                let hazards = self.pool.hazards(&settings(), &members, 1.0, true, SECOND, now);
+                let mut closed = 0.0;
+                for (connections, hazard) in self.connections.iter_mut().zip(hazards) {
+                    closed += *connections * hazard;
+                    *connections -= *connections * hazard;
+                }
+                for (connections, part) in self.connections.iter_mut().zip(&self.landing) {
+                    *connections += closed * part;
+                }
+                self.closes += closed;
+            }
+        }
+
+        fn closes_per_connection(&self) -> f64 {
+            self.closes / self.connections.iter().sum::<f64>()
+        }
+
+        fn worst(&self) -> f64 {
+            let mean = self.connections.iter().sum::<f64>() / self.connections.len() as f64;
+            self.connections.iter().map(|own| (own / mean - 1.0).abs()).fold(0.0, f64::max)
         }
     }
 
-    fn load(rate: f64) -> Load {
-        Load {
-            rate: PerSecond::new(rate).unwrap(),
-            measured_over: Duration::from_secs(10),
-            connections: rate,
-            weight: 1.0,
-        }
-    }
-
-    /// Closes per connection in an hour at loads that do not change.
-    fn closes_of_an_hour(rates: &[f64]) -> (f64, Pool) {
-        let loads: Vec<_> = rates.iter().map(|rate| load(*rate)).collect();
-        let mut pool = Pool::default();
-        let mut closes = 0.0;
-        for second in 0..3600 {
-            let now = Timestamp::from_nanos(second * 1_000_000_000);
-            let hazards = pool.hazards(&settings(), &loads, 1.0, SECOND, now);
-            closes += hazards.iter().zip(rates).map(|(h, rate)| h * rate).sum::<f64>();
-        }
-        (closes / rates.iter().sum::<f64>(), pool)
+    /// Where clients land, in vain, and who gets least of what it should have.
+    fn in_vain() -> [(Vec<f64>, Vec<f64>, &'static str); 4] {
+        [
+            // Announced, and not in DNS.
+            (vec![300.0, 300.0, 0.0], vec![0.5, 0.5, 0.0], "edge-3"),
+            // Out of DNS, with clients that are left.
+            (vec![300.0, 120.0, 300.0], vec![0.5, 0.0, 0.5], "edge-2"),
+            // All behind one resolver, which keeps the first.
+            (vec![300.0, 300.0, 0.0], vec![1.0, 0.0, 0.0], "edge-3"),
+            // Three of four to one of three.
+            (vec![450.0, 75.0, 75.0], vec![0.75, 0.125, 0.125], "edge-2"),
+        ]
     }
 
     #[test]
-    fn an_hour_of_closing_in_vain_costs_each_connection_at_most_four_closes() {
-        for rates in [
-            [1000.0, 1000.0, 0.0].as_slice(),
-            &[1000.0, 1000.0, 400.0],
-            &[3000.0, 1000.0, 1000.0, 1000.0],
-            &[1000.0, 10.0],
-        ] {
-            let (closes, pool) = closes_of_an_hour(rates);
-            assert!(closes <= 4.0, "{rates:?}: {closes}");
-            assert!(pool.is_futile(), "{rates:?}");
+    fn an_hour_of_closing_in_vain_costs_each_connection_few_closes_and_is_named() {
+        for (connections, landing, cause) in in_vain() {
+            let mut fluid = Fluid::new(&connections, &landing);
+            fluid.run(60);
+            assert_eq!(fluid.pool.futile().map(|id| &**id), Some(cause), "{landing:?}");
+            fluid.run(3540);
+            let closes = fluid.closes_per_connection();
+            assert!((0.5..2.6).contains(&closes), "{landing:?}: {closes}");
         }
     }
 
     #[test]
-    fn what_gets_nothing_at_all_is_found_out_sooner() {
-        let (none, _) = closes_of_an_hour(&[1000.0, 1000.0, 0.0]);
-        let (little, _) = closes_of_an_hour(&[1000.0, 1000.0, 1.0]);
-        assert!(none < little / 2.0, "{none}, {little}");
-    }
-
-    #[test]
-    fn traffic_where_there_was_none_starts_afresh() {
-        let (_, mut pool) = closes_of_an_hour(&[1000.0, 1000.0, 0.0]);
-        let now = Timestamp::from_nanos(3_600_000_000_000);
-        let loads = [load(1000.0), load(1000.0), load(10.0)];
-        pool.hazards(&settings(), &loads, 1.0, SECOND, now);
-        assert!(pool.is_closing() && !pool.is_futile());
+    fn once_the_cause_is_gone_it_settles_within_twice_its_time() {
+        for (connections, landing, _) in in_vain() {
+            let mut fluid = Fluid::new(&connections, &landing);
+            fluid.run(600);
+            fluid.landing = vec![1.0 / 3.0; 3];
+            fluid.run(120);
+            assert!(fluid.worst() <= 0.1, "{landing:?}: {:?}", fluid.connections);
+            assert_eq!(fluid.pool.futile(), None, "{landing:?}");
+        }
     }
 
     #[test]
     fn a_change_of_the_pool_starts_afresh() {
-        let (_, mut pool) = closes_of_an_hour(&[1000.0, 1000.0, 0.0]);
-        let now = Timestamp::from_nanos(3_600_000_000_000);
-        let loads = [load(1000.0), load(1000.0), load(0.0), load(0.0)];
-        pool.hazards(&settings(), &loads, 1.0, SECOND, now);
-        assert!(pool.is_closing() && !pool.is_futile());
+        let mut fluid = Fluid::new(&[300.0, 300.0, 0.0], &[0.5, 0.5, 0.0]);
+        fluid.run(600);
+        assert!(fluid.pool.futile().is_some());
+        fluid.connections.push(0.0);
+        fluid.landing.push(0.0);
+        fluid.run(1);
+        assert!(fluid.pool.is_closing() && fluid.pool.futile().is_none());
+    }
+
+    #[test]
+    fn where_closing_helps_it_goes_on_to_the_end() {
+        for connections in [vec![300.0, 300.0, 0.0], vec![40.0, 0.0], vec![500.0, 100.0, 10.0]] {
+            let landing = vec![1.0 / connections.len() as f64; connections.len()];
+            let mut fluid = Fluid::new(&connections, &landing);
+            for _ in 0..80 {
+                fluid.run(1);
+                assert_eq!(fluid.pool.futile(), None, "{connections:?}");
+            }
+            assert!(fluid.worst() <= 0.1 && !fluid.pool.is_closing(), "{:?}", fluid.connections);
+        }
     }
 
     #[test]
     fn an_even_pool_and_one_alone_are_left_alone() {
-        for rates in [[1000.0, 1000.0, 1000.0].as_slice(), &[1000.0], &[0.0, 0.0]] {
-            let (closes, pool) = closes_of_an_hour(rates);
-            assert!(closes <= 0.0 || closes.is_nan(), "{rates:?}: {closes}");
-            assert!(!pool.is_closing());
+        for connections in [vec![1000.0; 3], vec![1000.0], vec![0.0; 2]] {
+            let landing = vec![1.0 / connections.len() as f64; connections.len()];
+            let mut fluid = Fluid::new(&connections, &landing);
+            fluid.run(600);
+            assert!(fluid.closes <= 0.0 && !fluid.pool.is_closing(), "{connections:?}");
+            assert_eq!(fluid.pool.alone().is_some(), connections.len() == 1);
         }
     }
 }

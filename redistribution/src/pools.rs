@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::config::NodeConfig;
+use crate::config::{Mode, NodeConfig};
 use crate::heaviness::{Pairs, kappa};
 use crate::load_balancer::LoadBalancer;
-use crate::pool::Pool;
-use crate::rebalance::{Load, Rebalance};
+use crate::pool::{Members, Pool};
+use crate::rebalance::Rebalance;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -19,11 +19,10 @@ pub(crate) struct Pools {
     hazards: BTreeMap<Rc<str>, f64>,
 }
 
-/// The load balancers of a pool whose loads are known.
+/// The load balancers of a pool whose loads are known, and what was counted of each.
 #[derive(Default)]
-struct Members {
-    ids: Vec<Rc<str>>,
-    loads: Vec<Load>,
+struct Known {
+    members: Members,
     pairs: Vec<Pairs>,
 }
 
@@ -39,25 +38,26 @@ impl Pools {
         elapsed: Duration,
         now: Timestamp,
     ) {
-        let mut members = BTreeMap::<Rc<str>, Members>::new();
+        let mut known = BTreeMap::<Rc<str>, Known>::new();
         let stretch = config.share_window;
         for (id, load_balancer) in load_balancers {
             if load_balancer.is_there(stretch, now)
                 && let Some(load) = load_balancer.load(stretch)
             {
-                let pool = members.entry(Rc::clone(&load_balancer.pool)).or_default();
-                pool.ids.push(Rc::clone(id));
-                pool.loads.push(load);
+                let pool = known.entry(Rc::clone(&load_balancer.pool)).or_default();
+                pool.members.ids.push(Rc::clone(id));
+                pool.members.loads.push(load);
                 pool.pairs.push(load_balancer.pairs());
             }
         }
-        self.pools.retain(|name, _| members.contains_key(name));
+        self.pools.retain(|name, _| known.contains_key(name));
         self.hazards.clear();
-        for (name, members) in members {
+        let acts = config.mode == Mode::Enforce;
+        for (name, Known { members, pairs }) in known {
             let connections = members.loads.iter().map(|load| load.connections);
-            let kappa = kappa(members.pairs.iter().copied().zip(connections));
+            let kappa = kappa(pairs.into_iter().zip(connections));
             let pool = self.pools.entry(name).or_default();
-            let hazards = pool.hazards(settings, &members.loads, kappa, elapsed, now);
+            let hazards = pool.hazards(settings, &members, kappa, acts, elapsed, now);
             self.hazards.extend(members.ids.into_iter().zip(hazards));
         }
     }
@@ -74,6 +74,6 @@ impl Pools {
 
     /// Those of them where that was found futile.
     pub fn futile(&self) -> usize {
-        self.pools.values().filter(|pool| pool.is_futile()).count()
+        self.pools.values().filter(|pool| pool.futile().is_some()).count()
     }
 }

@@ -48,6 +48,10 @@ const CHANCE_TO_END: f64 = 0.3;
 /// little differently, is still within.
 const MARGIN: f64 = 0.85;
 
+/// Time is read in ticks of a tenth of a second: what that is off by on average, at both ends of a
+/// measurement.
+const CLOCK_ERROR: f64 = 0.041;
+
 /// What the policy is to reach, and its bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rebalance {
@@ -151,8 +155,9 @@ impl Rebalance {
             // What luck makes of the connections that would be its, were all even.
             let landed = (kappa * (1.0 - part) / (connections * part)).sqrt();
             // And of the requests that would be counted then.
-            let requests = mean * load.weight * load.measured_over.as_secs_f64();
-            let counted = 1.0 / requests.max(1.0).sqrt();
+            let time = load.measured_over.as_secs_f64();
+            let requests = mean * load.weight * time;
+            let counted = (1.0 / requests.max(1.0) + (CLOCK_ERROR / time).powi(2)).sqrt();
             let most = match phase {
                 Phase::Even => {
                     let z = upper_quantile(CHANCE_TO_BEGIN / count);
@@ -178,7 +183,8 @@ impl Rebalance {
 // === impl Load ===
 
 impl Load {
-    fn per_weight(&self) -> f64 {
+    /// Its requests per second, per weight.
+    pub(crate) fn per_weight(&self) -> f64 {
         self.rate.get() / self.weight
     }
 }

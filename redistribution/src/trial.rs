@@ -1,0 +1,109 @@
+//! Whether closing helps: what a while of closing should have moved, against what has moved.
+//!
+//! The law of [`rebalance`](crate::rebalance) trusts that clients who are closed land on any load
+//! balancer of the pool alike. Of `X` closes each of the `L` load balancers should get `X / L`.
+//! Whether those that are to gain do gain is seen at once from the connections they have open,
+//! which they stamp: no noise is in these numbers but the clients' own coming and going.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::rebalance::Load;
+
+/// It helps where this part of what should come does come.
+const PART_TO_SUCCEED: f64 = 1.0 / 2.0;
+
+/// It plainly does not help, and need not be watched for as long, where not even this part comes.
+const PART_TO_FAIL_SOON: f64 = 1.0 / 8.0;
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    since: Timestamp,
+    /// For each load balancer, what it had then.
+    before: Vec<f64>,
+    /// For each that is to gain, what it should have got so far; nothing for the others.
+    expected: Vec<Option<f64>>,
+    /// What each should get a second, as of the last time.
+    gains: Vec<f64>,
+}
+
+/// What a trial has shown so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Too little to say.
+    Open,
+    /// Closing helps.
+    Helps,
+    /// It does not, least of all the load balancer with this index.
+    Futile(usize),
+}
+
+// === impl Trial ===
+
+impl Trial {
+    /// Begins. To gain are those below the mean.
+    #[must_use]
+    pub fn new(loads: &[Load], now: Timestamp) -> Self {
+        let weights: f64 = loads.iter().map(|load| load.weight).sum();
+        let mean = loads.iter().map(|load| load.rate.get()).sum::<f64>() / weights;
+        let expected = loads.iter().map(|load| (load.per_weight() < mean).then_some(0.0));
+        Self {
+            since: now,
+            before: loads.iter().map(|load| load.connections).collect(),
+            expected: expected.collect(),
+            gains: Vec::new(),
+        }
+    }
+
+    /// Takes in that for `elapsed` connections were closed as last said, and that from now on
+    /// those of each load balancer are closed at these hazards, per second.
+    pub fn close(&mut self, loads: &[Load], hazards: &[f64], elapsed: Duration) {
+        let elapsed = elapsed.as_secs_f64();
+        for (expected, gain) in self.expected.iter_mut().zip(&self.gains) {
+            if let Some(expected) = expected {
+                *expected += gain * elapsed;
+            }
+        }
+        let closes = || loads.iter().zip(hazards).map(|(load, hazard)| load.connections * hazard);
+        let each = closes().sum::<f64>() / loads.len() as f64;
+        self.gains = closes().map(|own| each - own).collect();
+    }
+
+    /// What it has shown, where closing should show within `time`. It is not called futile before
+    /// those that are to gain should have got `enough` connections.
+    #[must_use]
+    pub fn verdict(&self, loads: &[Load], enough: f64, time: Duration, now: Timestamp) -> Verdict {
+        let now_open: f64 = loads.iter().map(|load| load.connections).sum();
+        let grown = now_open / self.before.iter().sum::<f64>();
+        let grown = if grown.is_finite() { grown } else { 1.0 };
+        let (mut gained, mut due) = (0.0, 0.0);
+        let mut least = (f64::INFINITY, 0);
+        let each = loads.iter().zip(&self.before).zip(&self.expected).enumerate();
+        for (index, ((load, before), expected)) in each {
+            let Some(expected) = expected else { continue };
+            let gain = load.connections - before * grown;
+            gained += gain;
+            due += expected;
+            if gain - expected < least.0 {
+                least = (gain - expected, index);
+            }
+        }
+        if gained >= 1.0 && gained >= due * PART_TO_SUCCEED {
+            return Verdict::Helps;
+        }
+        let elapsed = now.since(self.since);
+        let late = elapsed >= time;
+        let plain = elapsed >= time / 2 && gained < due * PART_TO_FAIL_SOON;
+        if due >= enough && (late || plain) {
+            return Verdict::Futile(least.1);
+        }
+        Verdict::Open
+    }
+
+    /// How long it has gone on.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.since)
+    }
+}
