@@ -14,6 +14,8 @@ pub struct LoadAverage {
     /// Seconds, and the requests of them.
     seconds: f64,
     requests: f64,
+    /// As `seconds`, but with the weight of each squared.
+    squares: f64,
     /// Announced while no request came.
     idle: bool,
 }
@@ -24,15 +26,16 @@ impl LoadAverage {
     /// Lets what was told before fade, as `elapsed` has passed at `stretch` a stretch.
     pub fn fade(&mut self, elapsed: Duration, stretch: Duration) {
         let left = (-elapsed.as_secs_f64() / (STRETCHES * stretch.as_secs_f64())).exp();
-        for sum in [&mut self.seconds, &mut self.requests] {
-            *sum *= left;
-        }
+        self.seconds *= left;
+        self.requests *= left;
+        self.squares *= left * left;
     }
 
     /// Takes in a stretch of one of its VMs.
     pub fn add(&mut self, stretch: &Stretch) {
         self.idle = false;
         self.seconds += stretch.time.as_secs_f64();
+        self.squares += stretch.time.as_secs_f64();
         self.requests += stretch.of_load_balancer as f64;
     }
 
@@ -50,14 +53,12 @@ impl LoadAverage {
         PerSecond::new(self.requests / self.seconds)
     }
 
-    /// The time of a plain average that is as exact.
+    /// The time of a plain average that is as exact, where stretches of so many VMs were taken in
+    /// side by side.
     #[must_use]
-    pub fn measured_over(&self, stretch: Duration) -> Duration {
-        let most = stretch.mul_f64(2.0 * STRETCHES);
-        if self.idle {
-            return most;
-        }
-        Duration::try_from_secs_f64(2.0 * self.seconds).map_or(most, |time| time.min(most))
+    pub fn measured_over(&self, vms: usize) -> Duration {
+        let time = self.seconds * self.seconds / self.squares / vms.max(1) as f64;
+        Duration::try_from_secs_f64(time).unwrap_or_default()
     }
 }
 
@@ -89,6 +90,13 @@ mod tests {
         let risen = rate(&average([200; 20].into_iter().chain([400; 3])));
         assert!((150.0..190.0).contains(&risen), "{risen}");
         assert!((rate(&average([200; 20].into_iter().chain([400; 30]))) - 200.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn it_is_as_exact_as_it_is_long() {
+        let time = |stretches| average(vec![200; stretches]).measured_over(1).as_secs_f64();
+        assert!((time(1) - 2.0).abs() < 1e-9, "{}", time(1));
+        assert!((time(30) - 2.0 * 5.0).abs() < 0.5, "{}", time(30));
     }
 
     #[test]

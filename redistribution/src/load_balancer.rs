@@ -190,7 +190,11 @@ impl LoadBalancer {
         // Some of its VMs may send nothing here: what is seen is a part of the whole.
         let seen: f64 = self.vms.iter().map(|vm| vm.part).sum();
         let connections = if seen > 0.0 { open / seen.min(1.0) } else { 0.0 };
-        let measured_over = self.average.measured_over(stretch);
+        let measured_over = match self.average.measured_over(self.vms.len()) {
+            // One that is idle has been so for some time.
+            Duration::ZERO => stretch.saturating_mul(STRETCHES_OF_LATE),
+            time => time,
+        };
         Some(Load { rate, measured_over, connections, weight: self.weight })
     }
 

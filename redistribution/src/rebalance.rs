@@ -48,9 +48,9 @@ const CHANCE_TO_END: f64 = 0.3;
 /// little differently, is still within.
 const MARGIN: f64 = 0.85;
 
-/// Time is read in ticks of a tenth of a second: what that is off by on average, at both ends of a
-/// measurement.
-const CLOCK_ERROR: f64 = 0.041;
+/// Time is read in ticks of a tenth of a second: by how much the ends of a measurement
+/// are off.
+const CLOCK_ERROR: f64 = 0.05;
 
 /// What the policy is to reach, and its bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
