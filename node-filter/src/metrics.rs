@@ -1,6 +1,10 @@
 //! The metrics of a node. Names and meanings are documented in the README.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use proxy_host::{Counter, Gauge};
+use redistribution::balance::Balance;
 use redistribution::node::Node;
 
 /// Handles of the metrics; those the host would not define are left out.
@@ -10,7 +14,13 @@ pub(crate) struct Metrics {
     close_rate: Option<Gauge>,
     pools_closing: Option<Gauge>,
     pools_futile: Option<Gauge>,
+    pools_alone: Option<Gauge>,
+    /// By the load balancer that closing does not help, for as many as were ever named.
+    futile: BTreeMap<Rc<str>, Option<Gauge>>,
 }
+
+/// Load balancers that get a metric of their own where closing does not help them.
+const MOST_NAMED: usize = 64;
 
 /// The counters, in the order of [`values`].
 const NAMES: [&str; 10] = [
@@ -52,6 +62,8 @@ impl Metrics {
             close_rate: Gauge::define("spillway.node.close_rate_millis").ok(),
             pools_closing: Gauge::define("spillway.node.pools_closing").ok(),
             pools_futile: Gauge::define("spillway.node.pools_futile").ok(),
+            pools_alone: Gauge::define("spillway.node.pools_alone").ok(),
+            futile: BTreeMap::new(),
         }
     }
 
@@ -62,13 +74,34 @@ impl Metrics {
                 let _ = counter.update(total);
             }
         }
+        let (mut closing, mut futile, mut alone) = (0, Vec::new(), 0);
+        for balance in node.balances() {
+            match balance {
+                Balance::Even => {}
+                Balance::Closing => closing += 1,
+                Balance::Futile(lb) => futile.push(lb),
+                Balance::Alone(_) => alone += 1,
+            }
+        }
         for (gauge, number) in [
             (&mut self.load_balancers, node.load_balancers()),
-            (&mut self.pools_closing, node.pools_closing()),
-            (&mut self.pools_futile, node.pools_futile()),
+            (&mut self.pools_closing, closing + futile.len()),
+            (&mut self.pools_futile, futile.len()),
+            (&mut self.pools_alone, alone),
         ] {
             if let Some(gauge) = gauge {
                 let _ = gauge.update(i64::try_from(number).unwrap_or(i64::MAX));
+            }
+        }
+        for lb in &futile {
+            if self.futile.len() < MOST_NAMED && !self.futile.contains_key(*lb) {
+                let gauge = Gauge::define(&format!("spillway.node.futile.{lb}")).ok();
+                self.futile.insert(Rc::clone(lb), gauge);
+            }
+        }
+        for (lb, gauge) in &mut self.futile {
+            if let Some(gauge) = gauge {
+                let _ = gauge.update(i64::from(futile.contains(&lb)));
             }
         }
         if let Some(gauge) = &mut self.close_rate {
@@ -87,8 +120,10 @@ impl Drop for Metrics {
             &mut self.close_rate,
             &mut self.pools_closing,
             &mut self.pools_futile,
+            &mut self.pools_alone,
         ]
         .into_iter()
+        .chain(self.futile.values_mut())
         .flatten()
         {
             let _ = gauge.update(0);

@@ -1,7 +1,6 @@
 //! The filter as configured, one for each worker.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::rc::Rc;
 
 use log::{error, info};
@@ -24,14 +23,6 @@ const TICK_MS: u32 = 100;
 pub(crate) struct Root {
     filter: Option<Rc<Filter>>,
     metrics: Option<Metrics>,
-    balance: Balance,
-}
-
-/// What was said last of how pools are doing.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Balance {
-    closing: usize,
-    futile: usize,
 }
 
 /// What the contexts of all requests share.
@@ -92,10 +83,8 @@ impl RootContext for Root {
         let mut node = filter.node.borrow_mut();
         node.on_tick(filter.now.get());
         metrics.update(&node, filter.host_errors.get());
-        let balance = Balance { closing: node.pools_closing(), futile: node.pools_futile() };
-        if balance != self.balance {
-            self.balance = balance;
-            info!("spillway node filter: {balance}");
+        for change in node.take_changes() {
+            info!("spillway node filter: {change}");
         }
     }
 
@@ -105,22 +94,6 @@ impl RootContext for Root {
 
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
-    }
-}
-
-// === impl Balance ===
-
-impl fmt::Display for Balance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.closing, self.futile) {
-            (0, _) => f.write_str("all pools are in balance, nothing is closed for it"),
-            (closing, 0) => write!(f, "{closing} pool(s) out of balance, closing connections"),
-            (closing, futile) => write!(
-                f,
-                "{closing} pool(s) out of balance; in {futile} closing has changed nothing, and is \
-                 held back: can clients reach all of its load balancers by DNS?"
-            ),
-        }
     }
 }
 

@@ -9,6 +9,8 @@
 //! | What share of a load balancer's requests does this node handle? | [`request_share`] |
 //! | How many closes per second does that make? | [`close_rate`] |
 //! | Is one due now? | [`pacer`] |
+//! | Are the loads of a pool even, and what would make them so? | [`rebalance`], [`pool`] |
+//! | Does closing help? What is said of it? | [`trial`], [`balance`] |
 //! | Which connections may it name? | [`recent_connections`] |
 //! | What does a node do with a request and its response? | [`node`] |
 //! | How does an edge count and stamp its requests? | [`stamper`] |
@@ -34,6 +36,7 @@
     )
 )]
 
+pub mod balance;
 pub mod close_budget;
 pub mod close_rate;
 pub mod config;

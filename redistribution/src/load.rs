@@ -8,6 +8,9 @@ use crate::request_share::Stretch;
 /// Rates are averaged over about so many stretches, weighted by how recent they are.
 const STRETCHES: f64 = 2.5;
 
+/// By how much connections may make a load greater or smaller than it was on average.
+const MOST_TREND: f64 = 1.25;
+
 /// Averages of what stamps have told lately.
 #[derive(Clone, Debug, Default)]
 pub struct LoadAverage {
@@ -16,6 +19,8 @@ pub struct LoadAverage {
     requests: f64,
     /// As `seconds`, but with the weight of each squared.
     squares: f64,
+    /// Connections open, times the seconds of each stretch.
+    connections: f64,
     /// Announced while no request came.
     idle: bool,
 }
@@ -29,13 +34,15 @@ impl LoadAverage {
         self.seconds *= left;
         self.requests *= left;
         self.squares *= left * left;
+        self.connections *= left;
     }
 
-    /// Takes in a stretch of one of its VMs.
-    pub fn add(&mut self, stretch: &Stretch) {
+    /// Takes in a stretch of one of its VMs, with the connections it had in all at the end.
+    pub fn add(&mut self, stretch: &Stretch, connections: f64) {
         self.idle = false;
         self.seconds += stretch.time.as_secs_f64();
         self.squares += stretch.time.as_secs_f64();
+        self.connections += connections * stretch.time.as_secs_f64();
         self.requests += stretch.of_load_balancer as f64;
     }
 
@@ -51,6 +58,16 @@ impl LoadAverage {
             return Some(PerSecond::ZERO);
         }
         PerSecond::new(self.requests / self.seconds)
+    }
+
+    /// How many times more connections it has now, with `connections`, than it had on average.
+    ///
+    /// Connections are known as they are now, while the rate is an average over some seconds: the
+    /// product of both tells the load of now. It is bounded, since connections may be idle ones.
+    #[must_use]
+    pub fn trend(&self, connections: f64) -> f64 {
+        let trend = connections * self.seconds / self.connections;
+        if trend.is_finite() { trend.clamp(1.0 / MOST_TREND, MOST_TREND) } else { 1.0 }
     }
 
     /// The time of a plain average that is as exact, where stretches of so many VMs were taken in
@@ -75,7 +92,7 @@ mod tests {
         let mut load = LoadAverage::default();
         for requests in stretches {
             load.fade(STRETCH, STRETCH);
-            load.add(&Stretch { time: STRETCH, own: 1, of_vm: 1, of_load_balancer: requests });
+            load.add(&Stretch { time: STRETCH, own: 1, of_vm: 1, of_load_balancer: requests }, 1.0);
         }
         load
     }
@@ -113,7 +130,7 @@ mod tests {
         load.set_idle();
         assert_eq!(load.rate(), Some(PerSecond::ZERO));
         load.fade(STRETCH, STRETCH);
-        load.add(&Stretch { time: STRETCH, own: 1, of_vm: 2, of_load_balancer: 10 });
+        load.add(&Stretch { time: STRETCH, own: 1, of_vm: 2, of_load_balancer: 10 }, 1.0);
         assert!((rate(&load) - 5.0).abs() < 1e-9);
     }
 }

@@ -87,7 +87,14 @@ impl LoadBalancer {
     pub fn hear(&mut self, stamp: &Stamp<'_>, now: Timestamp) {
         self.gap = usual(self.gap, now.since(self.heard_at));
         self.heard_at = now;
-        self.weight = stamp.weight;
+        if stamp.position.is_some() || !self.has_requested() {
+            self.weight = stamp.weight;
+        }
+    }
+
+    /// Whether it has sent a request, and not only announced itself.
+    pub fn has_requested(&self) -> bool {
+        self.requested_at.is_some()
     }
 
     /// Whether it is heard of about as often as usual. One that was killed is not, long before
@@ -98,11 +105,11 @@ impl LoadBalancer {
         now.since(self.heard_at) <= least.max(self.gap.saturating_mul(GAPS_TO_GONE))
     }
 
-    /// Takes in that it announces itself.
-    pub fn announce(&mut self, stretch: Duration, now: Timestamp) {
+    /// Takes in that it announces itself, to a node that has listened since `started`.
+    pub fn announce(&mut self, stretch: Duration, started: Timestamp, now: Timestamp) {
         let late = stretch.saturating_mul(STRETCHES_OF_LATE);
         let silent = late.max(self.request_gap.saturating_mul(GAPS_TO_IDLE));
-        if self.requested_at.is_none_or(|at| now.since(at) >= silent) {
+        if now.since(self.requested_at.unwrap_or(started)) >= silent {
             self.average.set_idle();
         }
     }
@@ -162,6 +169,7 @@ impl LoadBalancer {
 
     /// Ends the stretch of each VM, as far as it is long enough to tell something.
     pub fn end_stretches(&mut self, stretch: Duration, elapsed: Duration, now: Timestamp) {
+        let connections = self.connections();
         let Self { vms, average, traffic, heaviness, .. } = self;
         heaviness.on_tick(now);
         average.fade(elapsed, stretch);
@@ -170,7 +178,7 @@ impl LoadBalancer {
             // The first stretch of a VM begins in the middle of one; a short rest waits.
             let ended = vm.share.take_stretch(stretch / 2);
             if let Some(ended) = &ended {
-                average.add(ended);
+                average.add(ended, connections);
                 vm.part = ended.of_vm as f64 / ended.of_load_balancer as f64;
             }
             let portion = ended.map(|ended| ended.portion()).unwrap_or_default();
@@ -186,16 +194,22 @@ impl LoadBalancer {
     /// Its load; `None` as long as nothing is known.
     pub fn load(&self, stretch: Duration) -> Option<Load> {
         let rate = self.average.rate()?;
-        let open: f64 = self.vms.iter().map(|vm| vm.open as f64).sum();
-        // Some of its VMs may send nothing here: what is seen is a part of the whole.
-        let seen: f64 = self.vms.iter().map(|vm| vm.part).sum();
-        let connections = if seen > 0.0 { open / seen.min(1.0) } else { 0.0 };
+        let connections = self.connections();
         let measured_over = match self.average.measured_over(self.vms.len()) {
             // One that is idle has been so for some time.
             Duration::ZERO => stretch.saturating_mul(STRETCHES_OF_LATE),
             time => time,
         };
-        Some(Load { rate, measured_over, connections, weight: self.weight })
+        let trend = self.average.trend(connections);
+        Some(Load { rate, measured_over, trend, connections, weight: self.weight })
+    }
+
+    /// Its downstream connections.
+    fn connections(&self) -> f64 {
+        let open: f64 = self.vms.iter().map(|vm| vm.open as f64).sum();
+        // Some of its VMs may send nothing here: what is seen is a part of the whole.
+        let seen: f64 = self.vms.iter().map(|vm| vm.part).sum();
+        if seen > 0.0 { open / seen.min(1.0) } else { 0.0 }
     }
 
     /// Turns the requests of the last stretch, `elapsed` long, into closes to come.
@@ -257,9 +271,9 @@ mod tests {
         assert!(load_balancer.load(STRETCH).is_none(), "nothing is known yet");
         let stamp = Stamp::parse(b"id=\"edge-1\", vm=a, seq=5, conn=1, open=3").unwrap();
         load_balancer.observe(&stamp.position.unwrap(), at_ms(60_000));
-        load_balancer.announce(STRETCH, at_ms(69_000));
+        load_balancer.announce(STRETCH, at_ms(0), at_ms(69_000));
         assert!(load_balancer.load(STRETCH).is_none(), "requests may be rare");
-        load_balancer.announce(STRETCH, at_ms(70_000));
+        load_balancer.announce(STRETCH, at_ms(0), at_ms(70_000));
         let load = load_balancer.load(STRETCH).unwrap();
         assert!(load.rate.get() <= 0.0, "{load:?}");
     }

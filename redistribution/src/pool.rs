@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::balance::Balance;
 use crate::rebalance::{Load, Phase, Rebalance};
 use crate::trial::{Trial, Verdict};
 
@@ -29,11 +30,16 @@ const ENOUGH_TO_FAIL: f64 = 20.0;
 /// The same where it is held back: few closes are left to tell by, and being wrong costs little.
 const ENOUGH_TO_FAIL_AGAIN: f64 = 4.0;
 
+/// A load balancer that is heard of alone for so long is said to be so: others may be slow to
+/// announce themselves.
+const TIME_TO_BE_ALONE: Duration = Duration::from_secs(30);
+
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
     phase: Phase,
     members: Vec<Rc<str>>,
+    changed_at: Timestamp,
     trial: Option<Trial>,
     held_back: Option<HeldBack>,
 }
@@ -72,6 +78,7 @@ impl Pool {
         let Members { ids, loads } = members;
         if self.members != *ids {
             self.members.clone_from(ids);
+            self.changed_at = now;
             self.trial = None;
             self.held_back = None;
         }
@@ -98,24 +105,16 @@ impl Pool {
         hazards
     }
 
-    /// Whether connections are being closed for balance.
+    /// How it is doing.
     #[must_use]
-    pub fn is_closing(&self) -> bool {
-        self.phase == Phase::Closing
-    }
-
-    /// Where closing was found futile and is held back: the load balancer that it does not help.
-    #[must_use]
-    pub fn futile(&self) -> Option<&Rc<str>> {
-        self.held_back.as_ref().map(|held_back| &held_back.cause)
-    }
-
-    /// Its only load balancer, where there is nothing to compare it with.
-    #[must_use]
-    pub fn alone(&self) -> Option<&Rc<str>> {
-        match &self.members[..] {
-            [only] => Some(only),
-            _ => None,
+    pub fn balance(&self, now: Timestamp) -> Balance {
+        match (&self.members[..], &self.held_back, self.phase) {
+            ([only], ..) if now.since(self.changed_at) >= TIME_TO_BE_ALONE => {
+                Balance::Alone(Rc::clone(only))
+            }
+            (_, Some(held_back), _) => Balance::Futile(Rc::clone(&held_back.cause)),
+            (_, None, Phase::Closing) => Balance::Closing,
+            (_, None, Phase::Even) => Balance::Even,
         }
     }
 
@@ -190,6 +189,7 @@ mod tests {
             let load = |connections: &f64| Load {
                 rate: PerSecond::new(*connections).unwrap(),
                 measured_over: Duration::from_secs(10),
+                trend: 1.0,
                 connections: *connections,
                 weight: 1.0,
             };
@@ -213,6 +213,10 @@ mod tests {
                 }
                 self.closes += closed;
             }
+        }
+
+        fn balance(&self) -> Balance {
+            self.pool.balance(Timestamp::from_nanos(self.second * 1_000_000_000))
         }
 
         fn closes_per_connection(&self) -> f64 {
@@ -244,7 +248,7 @@ mod tests {
         for (connections, landing, cause) in in_vain() {
             let mut fluid = Fluid::new(&connections, &landing);
             fluid.run(60);
-            assert_eq!(fluid.pool.futile().map(|id| &**id), Some(cause), "{landing:?}");
+            assert_eq!(fluid.balance(), Balance::Futile(cause.into()), "{landing:?}");
             fluid.run(3540);
             let closes = fluid.closes_per_connection();
             assert!((0.5..2.6).contains(&closes), "{landing:?}: {closes}");
@@ -259,7 +263,7 @@ mod tests {
             fluid.landing = vec![1.0 / 3.0; 3];
             fluid.run(120);
             assert!(fluid.worst() <= 0.1, "{landing:?}: {:?}", fluid.connections);
-            assert_eq!(fluid.pool.futile(), None, "{landing:?}");
+            assert_eq!(fluid.balance(), Balance::Even, "{landing:?}");
         }
     }
 
@@ -267,11 +271,11 @@ mod tests {
     fn a_change_of_the_pool_starts_afresh() {
         let mut fluid = Fluid::new(&[300.0, 300.0, 0.0], &[0.5, 0.5, 0.0]);
         fluid.run(600);
-        assert!(fluid.pool.futile().is_some());
+        assert_eq!(fluid.balance(), Balance::Futile("edge-3".into()));
         fluid.connections.push(0.0);
         fluid.landing.push(0.0);
         fluid.run(1);
-        assert!(fluid.pool.is_closing() && fluid.pool.futile().is_none());
+        assert_eq!(fluid.balance(), Balance::Closing);
     }
 
     #[test]
@@ -281,9 +285,10 @@ mod tests {
             let mut fluid = Fluid::new(&connections, &landing);
             for _ in 0..80 {
                 fluid.run(1);
-                assert_eq!(fluid.pool.futile(), None, "{connections:?}");
+                assert!(!matches!(fluid.balance(), Balance::Futile(_)), "{connections:?}");
             }
-            assert!(fluid.worst() <= 0.1 && !fluid.pool.is_closing(), "{:?}", fluid.connections);
+            assert!(fluid.worst() <= 0.1, "{:?}", fluid.connections);
+            assert_eq!(fluid.balance(), Balance::Even);
         }
     }
 
@@ -293,8 +298,10 @@ mod tests {
             let landing = vec![1.0 / connections.len() as f64; connections.len()];
             let mut fluid = Fluid::new(&connections, &landing);
             fluid.run(600);
-            assert!(fluid.closes <= 0.0 && !fluid.pool.is_closing(), "{connections:?}");
-            assert_eq!(fluid.pool.alone().is_some(), connections.len() == 1);
+            let alone = Balance::Alone("edge-1".into());
+            let expected = if connections.len() == 1 { alone } else { Balance::Even };
+            assert_eq!(fluid.balance(), expected);
+            assert!(fluid.closes <= 0.0, "{connections:?}");
         }
     }
 }

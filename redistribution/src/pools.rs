@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::balance::{Balance, Change, Changes};
 use crate::config::{Mode, NodeConfig};
 use crate::heaviness::{Pairs, kappa};
 use crate::load_balancer::LoadBalancer;
@@ -14,9 +15,12 @@ use crate::rebalance::Rebalance;
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    pools: BTreeMap<Rc<str>, Pool>,
+    by_name: BTreeMap<Rc<str>, Pool>,
     /// By load balancer, as of the last time.
     hazards: BTreeMap<Rc<str>, f64>,
+    /// By pool, likewise.
+    balances: BTreeMap<Rc<str>, Balance>,
+    changes: Changes,
 }
 
 /// The load balancers of a pool whose loads are known, and what was counted of each.
@@ -50,14 +54,21 @@ impl Pools {
                 pool.pairs.push(load_balancer.pairs());
             }
         }
-        self.pools.retain(|name, _| known.contains_key(name));
+        self.by_name.retain(|name, _| known.contains_key(name));
+        self.balances.retain(|name, _| known.contains_key(name));
         self.hazards.clear();
         let acts = config.mode == Mode::Enforce;
         for (name, Known { members, pairs }) in known {
             let connections = members.loads.iter().map(|load| load.connections);
             let kappa = kappa(pairs.into_iter().zip(connections));
-            let pool = self.pools.entry(name).or_default();
+            let pool = self.by_name.entry(Rc::clone(&name)).or_default();
             let hazards = pool.hazards(settings, &members, kappa, acts, elapsed, now);
+            let balance = pool.balance(now);
+            let before =
+                self.balances.insert(Rc::clone(&name), balance.clone()).unwrap_or_default();
+            if before != balance {
+                self.changes.push(Change { pool: name, before, now: balance });
+            }
             self.hazards.extend(members.ids.into_iter().zip(hazards));
         }
     }
@@ -67,13 +78,13 @@ impl Pools {
         self.hazards.get(id).copied().unwrap_or(0.0)
     }
 
-    /// Pools whose loads are being brought into balance.
-    pub fn closing(&self) -> usize {
-        self.pools.values().filter(|pool| pool.is_closing()).count()
+    /// How each pool is doing.
+    pub fn balances(&self) -> impl Iterator<Item = &Balance> {
+        self.balances.values()
     }
 
-    /// Those of them where that was found futile.
-    pub fn futile(&self) -> usize {
-        self.pools.values().filter(|pool| pool.futile().is_some()).count()
+    /// What has changed since the last time.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.changes.take()
     }
 }

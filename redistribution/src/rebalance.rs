@@ -72,6 +72,8 @@ pub struct Load {
     pub rate: PerSecond,
     /// The time that was measured over.
     pub measured_over: Duration,
+    /// How many times as much it is now, by the connections it has now.
+    pub trend: f64,
     /// Its downstream connections.
     pub connections: f64,
     /// Its capacity relative to the others; more than 0.
@@ -103,10 +105,12 @@ impl Default for Rebalance {
 }
 
 impl Rebalance {
-    /// The time constant of the decay.
+    /// The time constant of the decay: that with which an empty one is so far in `settle_time` that
+    /// an episode ends.
     #[must_use]
     pub fn tau(&self) -> Duration {
-        self.settle_time.div_f64((1.0 / self.tolerance).ln().max(f64::MIN_POSITIVE))
+        let end = self.tolerance * MARGIN;
+        self.settle_time.div_f64((1.0 / end).ln().max(f64::MIN_POSITIVE))
     }
 
     /// The hazard, per second, that renews every connection as the floor has it.
@@ -121,13 +125,13 @@ impl Rebalance {
     #[must_use]
     pub fn hazards(&self, phase: Phase, loads: &[Load], kappa: f64) -> (Phase, Vec<f64>) {
         let phase = self.next_phase(phase, loads, kappa);
-        let least = loads.iter().map(Load::per_weight).fold(f64::INFINITY, f64::min);
+        let least = loads.iter().map(Load::now_per_weight).fold(f64::INFINITY, f64::min);
         let hazards = loads
             .iter()
             .map(|load| {
                 let excess = match phase {
                     Phase::Even => 0.0,
-                    Phase::Closing => (1.0 - least / load.per_weight()).max(0.0),
+                    Phase::Closing => (1.0 - least / load.now_per_weight()).max(0.0),
                 };
                 let wanted = finite(excess / self.tau().as_secs_f64());
                 let most = finite(self.max_per_second.get() / load.connections);
@@ -141,16 +145,21 @@ impl Rebalance {
         if loads.len() < 2 {
             return Phase::Even;
         }
-        let sum = |of: fn(&Load) -> f64| loads.iter().map(of).sum::<f64>();
-        let weights = sum(|load| load.weight);
-        let mean = sum(|load| load.rate.get()) / weights;
-        let connections = sum(|load| load.connections);
+        // To begin takes what was measured; where to end is foreseen.
+        let per_weight = match phase {
+            Phase::Even => Load::per_weight,
+            Phase::Closing => Load::now_per_weight,
+        };
+        let sum = |of: &dyn Fn(&Load) -> f64| loads.iter().map(of).sum::<f64>();
+        let weights = sum(&|load| load.weight);
+        let mean = sum(&|load| per_weight(load) * load.weight) / weights;
+        let connections = sum(&|load| load.connections);
         if mean <= 0.0 || connections <= 0.0 {
             return Phase::Even;
         }
         let count = loads.len() as f64;
         let out = loads.iter().any(|load| {
-            let deviation = (load.per_weight() / mean - 1.0).abs();
+            let deviation = (per_weight(load) / mean - 1.0).abs();
             let part = load.weight / weights;
             // What luck makes of the connections that would be its, were all even.
             let landed = (kappa * (1.0 - part) / (connections * part)).sqrt();
@@ -186,6 +195,11 @@ impl Load {
     /// Its requests per second, per weight.
     pub(crate) fn per_weight(&self) -> f64 {
         self.rate.get() / self.weight
+    }
+
+    /// The same as it is now.
+    fn now_per_weight(&self) -> f64 {
+        self.per_weight() * self.trend
     }
 }
 

@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_hours(24);
 pub struct NodeConfig {
     /// Whether close requests are sent, or only counted. Default: `enforce`.
     pub mode: Mode,
-    /// The close rate wanted of each load balancer. Default: mean connection age of an hour.
+    /// The close rate wanted of each load balancer. Default: what balance needs.
     pub close_rate: CloseRate,
     /// Connections younger than this are not closed. Default: 10 s.
     pub min_connection_age: Duration,
@@ -35,7 +35,7 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             mode: Mode::Enforce,
-            close_rate: CloseRate::MeanConnectionAge(HOUR),
+            close_rate: CloseRate::Rebalance(Rebalance::default()),
             min_connection_age: 10 * SECOND,
             share: Share::Measured,
             share_window: 2 * SECOND,
@@ -71,12 +71,16 @@ impl NodeConfig {
             let close_rate = read_close_rate(object).unwrap_or(defaults.close_rate);
             if let CloseRate::Rebalance(rebalance) = close_rate
                 && rebalance.settle_time < share_window.saturating_mul(STRETCHES_TO_SETTLE)
-                && let Some(field) = object.field("close_rate")
+                && let Some(field) = match object.field("close_rate") {
+                    Some(field) => Some(field),
+                    None => object.field("share_window"),
+                }
             {
                 field.mistake(format!(
-                    "settle_time must be at least {STRETCHES_TO_SETTLE} times share_window ({}): \
+                    "settle_time ({}) must be at least {STRETCHES_TO_SETTLE} times share_window ({}): \
                      what is measured is late by some of these, and a law that acts faster than it \
                      sees makes loads swing",
+                    humantime::format_duration(rebalance.settle_time),
                     humantime::format_duration(share_window)
                 ));
             }
@@ -218,12 +222,18 @@ mod tests {
                 "share.nodes: 0: must be a whole number from 1 to 1000000",
             ),
             (
+                "{\"share_window\": \"10s\"}",
+                "share_window: \"10s\": settle_time (1m) must be at least 20 times share_window \
+                 (10s): what is measured is late by some of these, and a law that acts faster than \
+                 it sees makes loads swing",
+            ),
+            (
                 "{\"share_window\": 10}",
                 "share_window: 10: must be a duration from 1s to 1h, such as \"90s\" or \"10m\"",
             ),
             (
-                "{\"lb_timeout\": \"5s\", \"share_window\": \"10s\"}",
-                "lb_timeout: \"5s\": must not be shorter than share_window (10s)",
+                "{\"lb_timeout\": \"2s\", \"share_window\": \"3s\"}",
+                "lb_timeout: \"2s\": must not be shorter than share_window (3s)",
             ),
         ];
         for (json, message) in cases {

@@ -30,10 +30,10 @@ pub struct CloseRequest<'a> {
 /// A downstream connection of a load balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamedConnection {
+    /// Its id, as stamped by the VM that owns it. First, because it tells most pairs apart at once.
+    pub id: ConnectionId,
     /// The VM (worker thread) that owns it.
     pub vm: VmToken,
-    /// Its id, as stamped by that VM.
-    pub id: ConnectionId,
 }
 
 // === impl CloseRequest ===
