@@ -9,7 +9,7 @@ mod spec;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::application::Application;
@@ -169,8 +169,11 @@ impl Fleet {
             .nodes
             .iter()
             .zip(&self.spec.node_weights)
-            .map(|(node, weight)| Endpoint { address: node.address, weight: *weight })
+            .enumerate()
+            .filter(|(index, _)| self.spec.nodes_of(self.edges.len()).contains(index))
+            .map(|(_, (node, weight))| Endpoint { address: node.address, weight: *weight })
             .collect();
+        ensure!(!nodes.is_empty(), "{name} would have no nodes");
         let bootstrap = EdgeConfig {
             spec: &self.spec,
             name: &name,

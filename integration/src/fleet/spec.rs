@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
 
@@ -22,6 +23,9 @@ pub struct FleetSpec {
     pub edges: usize,
     /// One node for each weight.
     pub node_weights: Vec<u32>,
+    /// Nodes of each edge's own: the first edge has the first so many, and so on. Where `None`, all
+    /// edges have all nodes.
+    pub nodes_per_edge: Option<usize>,
     /// Worker threads of each edge.
     pub edge_workers: u32,
     /// Worker threads of each node's Envoy.
@@ -82,6 +86,7 @@ impl Default for FleetSpec {
         Self {
             edges: 1,
             node_weights: vec![1],
+            nodes_per_edge: None,
             edge_workers: 1,
             node_workers: 1,
             native_drain: false,
@@ -99,6 +104,15 @@ impl Default for FleetSpec {
 }
 
 impl FleetSpec {
+    /// The nodes of the edge with this index, by theirs.
+    pub(super) fn nodes_of(&self, edge: usize) -> Range<usize> {
+        let all = self.node_weights.len();
+        match self.nodes_per_edge {
+            None => 0..all,
+            Some(own) => (edge * own).min(all)..((edge + 1) * own).min(all),
+        }
+    }
+
     /// Nodes that ask to close every connection they see, as soon as they have seen it twice.
     #[must_use]
     pub fn closing_everything(self) -> Self {
@@ -157,5 +171,18 @@ impl EdgeConfig<'_> {
             }
         }
         Ok(bootstrap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_share_the_nodes_or_have_their_own() {
+        let shared = FleetSpec { node_weights: vec![1; 4], ..FleetSpec::default() };
+        assert_eq!((shared.nodes_of(0), shared.nodes_of(1)), (0..4, 0..4));
+        let own = FleetSpec { nodes_per_edge: Some(2), ..shared };
+        assert_eq!((own.nodes_of(0), own.nodes_of(1), own.nodes_of(2)), (0..2, 2..4, 4..4));
     }
 }

@@ -11,6 +11,7 @@ mod guard;
 mod headers;
 mod no_request_lost;
 mod other_connections;
+mod patent_topology;
 mod rates;
 mod rebalancing;
 mod support;
