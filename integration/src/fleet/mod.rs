@@ -177,6 +177,7 @@ impl Fleet {
         let bootstrap = EdgeConfig {
             spec: &self.spec,
             name: &name,
+            weight: self.spec.edge_weights.get(self.edges.len()).copied().unwrap_or(1.0),
             address,
             admin,
             nodes: &nodes,

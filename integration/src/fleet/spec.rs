@@ -21,6 +21,8 @@ use crate::tls::TestCertificates;
 pub struct FleetSpec {
     /// Edges at the start.
     pub edges: usize,
+    /// The capacity of each edge relative to the others; 1 where there is none for it.
+    pub edge_weights: Vec<f64>,
     /// One node for each weight.
     pub node_weights: Vec<u32>,
     /// Nodes of each edge's own: the first edge has the first so many, and so on. Where `None`, all
@@ -67,6 +69,8 @@ pub struct EdgeConfig<'a> {
     pub spec: &'a FleetSpec,
     /// The edge's name.
     pub name: &'a str,
+    /// Its capacity relative to the others.
+    pub weight: f64,
     /// Where clients reach it.
     pub address: SocketAddr,
     /// Where its operator does.
@@ -85,6 +89,7 @@ impl Default for FleetSpec {
     fn default() -> Self {
         Self {
             edges: 1,
+            edge_weights: Vec::new(),
             node_weights: vec![1],
             nodes_per_edge: None,
             edge_workers: 1,
@@ -153,13 +158,14 @@ impl EdgeConfig<'_> {
         let mut bootstrap = Bootstrap::shipped(name)?;
         bootstrap.listen(self.name, self.address, self.admin)?;
         bootstrap.upstreams(self.nodes)?;
-        bootstrap.announce(self.name, &spec.health_check_interval)?;
+        bootstrap.announce(self.name, self.weight, &spec.health_check_interval)?;
         if spec.upstream_http2 {
             bootstrap.upstream_http2()?;
         }
         if spec.tls {
             bootstrap.downstream_tls(self.certificates)?;
         }
+        bootstrap.spillway("spillway.http", self.filters, &json!({ "weight": self.weight }))?;
         bootstrap.spillway("spillway.http", self.filters, &spec.http)?;
         if !spec.native_drain {
             bootstrap.spillway("spillway.connection", self.filters, &spec.connection)?;

@@ -7,6 +7,7 @@ mod bad_configuration;
 mod changing_fleet;
 mod closing;
 mod draining;
+mod evenness;
 mod futility;
 mod guard;
 mod headers;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use integration::client::{ClientPool, Pace};
-use integration::fleet::Fleet;
+use integration::fleet::{Fleet, FleetSpec};
 use tokio::time::sleep;
 
-use crate::support::{all_cores, eventually, gauge, mixed_clients, node, rebalancing};
+use crate::evenness::{assert_even_within, unevenness};
+use crate::support::{SETTLE_TIME, all_cores, eventually, gauge, mixed_clients, node, rebalancing};
 
 const CLIENTS: usize = 120;
 
@@ -56,5 +57,23 @@ async fn it_leaves_an_even_pool_alone_and_gives_a_new_edge_its_part() -> Result<
     // The least that clients who land at random allow is 0.9 closes for each of them.
     assert!(closes <= 2 * CLIENTS as u64, "{closes} closes for {CLIENTS} connections");
     clients.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_brings_the_loads_to_the_weights_of_the_edges() -> Result<()> {
+    let _cores = all_cores().await;
+    let weights = [1.0, 2.0, 4.0];
+    let spec = FleetSpec { edge_weights: weights.to_vec(), ..rebalancing(3) };
+    let fleet = Fleet::start(spec).await?;
+    // They land on all alike, a hundred each; it has to come to 43, 86 and 171.
+    let clients = mixed_clients(&fleet, 300, 2, Pace::PerSecond(2.0))?;
+    eventually("all are connected", || async { Ok(clients.totals().connections_open == 300) })
+        .await;
+    assert!(unevenness(&fleet, &clients, &weights) > 0.4);
+    // Luck alone makes 14 % of the 43.
+    assert_even_within(2 * SETTLE_TIME, 0.15, &fleet, &clients, &weights).await;
+    let totals = clients.stop().await;
+    assert_eq!((totals.failed, totals.connections_lost), (0, 0), "{:#?}", totals.failures);
     Ok(())
 }

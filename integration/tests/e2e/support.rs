@@ -30,6 +30,15 @@ pub const SETTLE_TIME: Duration = Duration::from_secs(20);
 /// Waits until `condition` holds, and fails where it does not within [`PATIENCE`].
 pub async fn eventually<F: Future<Output = Result<bool>>>(
     what: &str,
+    condition: impl FnMut() -> F,
+) {
+    eventually_within(PATIENCE, what, condition).await;
+}
+
+/// Waits until `condition` holds, and fails where it does not within `time`.
+pub async fn eventually_within<F: Future<Output = Result<bool>>>(
+    time: Duration,
+    what: &str,
     mut condition: impl FnMut() -> F,
 ) {
     let start = Instant::now();
@@ -38,7 +47,7 @@ pub async fn eventually<F: Future<Output = Result<bool>>>(
         if matches!(holds, Ok(true)) {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "in {PATIENCE:?} never: {what} ({holds:?})");
+        assert!(start.elapsed() < time, "in {time:?} never: {what} ({holds:?})");
         sleep(Duration::from_millis(20)).await;
     }
 }
