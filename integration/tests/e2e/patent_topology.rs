@@ -9,7 +9,7 @@ use anyhow::Result;
 use integration::client::{ClientPool, Pace};
 use integration::fleet::{Fleet, FleetSpec};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::support::{eventually, lb, mixed_clients};
 
@@ -96,8 +96,8 @@ async fn assert_rates(
 ) -> Result<()> {
     for (edge, seen) in look(&fleet, &clients).await?.iter().enumerate() {
         let wanted = wanted(seen);
-        let deviation = (seen.closes_per_second / wanted - 1.0).abs();
-        assert!(deviation <= 0.1, "edge {edge}: {seen:?}, not {wanted} within 10 %");
+        let deviation = (seen.closes_per_second - wanted).abs();
+        assert!(deviation <= 0.1 * wanted, "edge {edge}: {seen:?}, not {wanted} within 10 %");
     }
     let totals = clients.stop().await;
     assert_eq!((totals.failed, totals.connections_lost), (0, 0), "{:#?}", totals.failures);
@@ -111,43 +111,50 @@ fn assert_uneven(fleet: &Fleet, clients: &ClientPool) {
     assert!(open[0] >= 5 * open[1] / 2, "{open:?}");
 }
 
-#[tokio::test]
-async fn per_second_is_the_rate_of_each_edge() -> Result<()> {
-    let (fleet, clients) = start(&json!({ "per_second": 5 }), [1, 1]).await?;
-    assert_rates(fleet, clients, |_| 5.0).await
-}
+// TODO(merge): the policy that says so.
+// async fn assert_said(fleet: &Fleet) -> Result<()> {
+//     for node in fleet.nodes() {
+//         let stats = node.envoy.stats().await?;
+//         assert_eq!(stats.gauge("wasmcustom.spillway.node.pools_alone"), 1, "{}", node.name);
+//         let log = node.envoy.log_text();
+//         let lines = log.lines().filter(|line| line.contains("is the only load balancer heard of"));
+//         assert_eq!(lines.count(), 1, "{}: {log}", node.name);
+//     }
+//     Ok(())
+// }
 
 #[tokio::test]
-async fn mean_connection_age_renews_the_connections_of_each_edge() -> Result<()> {
-    let (fleet, clients) = start(&json!({ "mean_connection_age": "24s" }), [1, 1]).await?;
-    assert_rates(fleet, clients, |seen| seen.open / 24.0).await
-}
-
-#[tokio::test]
-async fn rebalance_closes_nothing_where_there_is_nobody_to_compare_with() -> Result<()> {
-    let close_rate = json!({ "rebalance": { "settle_time": "20s" } });
-    let (fleet, clients) = start(&close_rate, [3, 1]).await?;
-    assert_uneven(&fleet, &clients);
-    sleep(MEASURED / 3).await;
-    assert_eq!(told(&fleet).await?, [0, 0]);
-    // TODO(merge): the policy that says so.
-    // for node in fleet.nodes() {
-    //     let stats = node.envoy.stats().await?;
-    //     assert_eq!(stats.gauge("wasmcustom.spillway.node.pools_alone"), 1, "{}", node.name);
-    //     let log = node.envoy.log_text();
-    //     let lines = log.lines().filter(|line| line.contains("is the only load balancer heard of"));
-    //     assert_eq!(lines.count(), 1, "{}: {log}", node.name);
-    // }
-    assert_uneven(&fleet, &clients);
-    assert_eq!(clients.stop().await.failed, 0);
+async fn each_edge_closes_at_the_rate_of_the_policy() -> Result<()> {
+    let per_second = async {
+        let (fleet, clients) = start(&json!({ "per_second": 5 }), [1, 1]).await?;
+        assert_rates(fleet, clients, |_| 5.0).await
+    };
+    let mean_connection_age = async {
+        let (fleet, clients) = start(&json!({ "mean_connection_age": "24s" }), [1, 1]).await?;
+        assert_rates(fleet, clients, |seen| seen.open / 24.0).await
+    };
+    // Most of it is waiting.
+    tokio::try_join!(per_second, mean_connection_age)?;
     Ok(())
 }
 
 #[tokio::test]
-async fn rebalance_closes_its_floor_and_no_more() -> Result<()> {
-    let floor = json!({ "mean_connection_age": "30s" });
-    let close_rate = json!({ "rebalance": { "settle_time": "20s", "floor": floor } });
-    let (fleet, clients) = start(&close_rate, [3, 1]).await?;
-    assert_uneven(&fleet, &clients);
-    assert_rates(fleet, clients, |seen| seen.open / 30.0).await
+async fn rebalance_has_nobody_to_compare_with_and_closes_the_floor_only() -> Result<()> {
+    let nothing = async {
+        let close_rate = json!({ "rebalance": { "settle_time": "20s" } });
+        let (fleet, clients) = start(&close_rate, [3, 1]).await?;
+        assert_uneven(&fleet, &clients);
+        // TODO(merge): assert_said(&fleet).await?;
+        assert_rates(fleet, clients, |_| 0.0).await
+    };
+    let floor = async {
+        let floor = json!({ "mean_connection_age": "30s" });
+        let close_rate = json!({ "rebalance": { "settle_time": "20s", "floor": floor } });
+        let (fleet, clients) = start(&close_rate, [3, 1]).await?;
+        assert_uneven(&fleet, &clients);
+        // TODO(merge): assert_said(&fleet).await?;
+        assert_rates(fleet, clients, |seen| seen.open / 30.0).await
+    };
+    tokio::try_join!(nothing, floor)?;
+    Ok(())
 }
