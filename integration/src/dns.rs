@@ -3,12 +3,14 @@
 //! Where a client lands is decided here and nowhere else, so it is a real
 //! server that is asked over the network. Records come in rotating order, one
 //! step per query, as most authoritative servers give them; a client that takes
-//! the first record is then spread evenly over the edges. The TTL is a second:
-//! long enough to be honest, short enough that a new edge is seen at once.
+//! the first record is then spread evenly over the edges. Where addresses have
+//! weights, each comes first in its part of the answers, in a fixed order that
+//! is as even as can be. The TTL is a second: long enough to be honest, short
+//! enough that a new edge is seen at once.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -39,8 +41,21 @@ pub struct DnsServer {
 #[derive(Debug)]
 struct Zone {
     name: Name,
-    addresses: Mutex<Vec<Ipv4Addr>>,
+    rotation: Mutex<Rotation>,
     queries: AtomicU64,
+}
+
+/// Addresses that take turns to come first, each as often as its weight has it.
+#[derive(Debug, Default)]
+struct Rotation(Vec<Entry>);
+
+/// An address of the zone.
+#[derive(Debug)]
+struct Entry {
+    address: Ipv4Addr,
+    weight: u32,
+    /// How far it is behind its part of the answers, in answers times all weights.
+    behind: i64,
 }
 
 struct Handler(Arc<Zone>);
@@ -57,8 +72,8 @@ impl DnsServer {
         let mut name =
             Name::from_ascii(name).with_context(|| format!("{name:?} is no DNS name"))?;
         name.set_fqdn(true);
-        let zone =
-            Arc::new(Zone { name, addresses: Mutex::new(addresses), queries: AtomicU64::new(0) });
+        let rotation = Mutex::new(Rotation::new(alike(addresses)));
+        let zone = Arc::new(Zone { name, rotation, queries: AtomicU64::new(0) });
         let (udp, tcp) = bind_both(address).await?;
         let address = udp.local_addr().context("no local address")?;
         let mut server = Server::new(Handler(Arc::clone(&zone)));
@@ -79,15 +94,21 @@ impl DnsServer {
         self.zone.name.to_ascii()
     }
 
-    /// From now on, answers with these addresses.
+    /// From now on, answers with these addresses, each of which comes first as often.
     pub fn set_addresses(&self, addresses: Vec<Ipv4Addr>) {
-        *self.zone.lock() = addresses;
+        self.set_weighted_addresses(alike(addresses));
     }
 
-    /// The addresses it answers with, in the order of the next answer.
+    /// From now on, answers with these addresses, each of which comes first in as many answers as
+    /// its weight has it: of weights 3 and 1, in 3 of 4. One of weight 0 never does, and is left out.
+    pub fn set_weighted_addresses(&self, addresses: Vec<(Ipv4Addr, u32)>) {
+        *self.zone.lock() = Rotation::new(addresses);
+    }
+
+    /// The addresses it answers with, and their weights.
     #[must_use]
-    pub fn addresses(&self) -> Vec<Ipv4Addr> {
-        self.zone.lock().clone()
+    pub fn addresses(&self) -> Vec<(Ipv4Addr, u32)> {
+        self.zone.lock().0.iter().map(|entry| (entry.address, entry.weight)).collect()
     }
 
     /// Questions answered so far, of any name and type.
@@ -107,6 +128,10 @@ impl std::fmt::Debug for DnsServer {
     }
 }
 
+fn alike(addresses: Vec<Ipv4Addr>) -> Vec<(Ipv4Addr, u32)> {
+    addresses.into_iter().map(|address| (address, 1)).collect()
+}
+
 async fn bind_both(address: Ipv4Addr) -> Result<(UdpSocket, TcpListener)> {
     for _ in 0..PORT_ATTEMPTS {
         let udp = UdpSocket::bind((address, 0))
@@ -123,11 +148,11 @@ async fn bind_both(address: Ipv4Addr) -> Result<(UdpSocket, TcpListener)> {
 // === impl Zone ===
 
 impl Zone {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Ipv4Addr>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Rotation> {
+        self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer to one question; each question for the addresses turns their order by one.
+    /// The answer to one question; each question for the addresses turns their order.
     fn answer(&self, name: &LowerName, record_type: RecordType) -> (ResponseCode, Vec<Record>) {
         self.queries.fetch_add(1, Ordering::Relaxed);
         if *name != LowerName::from(&self.name) {
@@ -136,17 +161,37 @@ impl Zone {
         if record_type != RecordType::A {
             return (ResponseCode::NoError, Vec::new());
         }
-        let mut addresses = self.lock();
-        let records = addresses
-            .iter()
-            .map(|address| {
-                Record::from_rdata(self.name.clone(), TTL_SECONDS, RData::A(A(*address)))
-            })
-            .collect();
-        if !addresses.is_empty() {
-            addresses.rotate_left(1);
+        let addresses = self.lock().next();
+        let record =
+            |address| Record::from_rdata(self.name.clone(), TTL_SECONDS, RData::A(A(address)));
+        (ResponseCode::NoError, addresses.into_iter().map(record).collect())
+    }
+}
+
+// === impl Rotation ===
+
+impl Rotation {
+    fn new(addresses: Vec<(Ipv4Addr, u32)>) -> Self {
+        let entry = |(address, weight)| Entry { address, weight, behind: 0 };
+        Self(addresses.into_iter().filter(|(_, weight)| *weight > 0).map(entry).collect())
+    }
+
+    /// The order of the next answer. The one that is furthest behind comes first, and the others
+    /// follow it round; with equal weights that turns the order by one.
+    fn next(&mut self) -> Vec<Ipv4Addr> {
+        let all = self.0.iter().map(|entry| i64::from(entry.weight)).sum::<i64>();
+        let mut first = 0;
+        for index in 0..self.0.len() {
+            self.0[index].behind += i64::from(self.0[index].weight);
+            if self.0[index].behind > self.0[first].behind {
+                first = index;
+            }
         }
-        (ResponseCode::NoError, records)
+        if let Some(entry) = self.0.get_mut(first) {
+            entry.behind -= all;
+        }
+        let (before, from) = self.0.split_at(first);
+        from.iter().chain(before).map(|entry| entry.address).collect()
     }
 }
 
@@ -207,6 +252,40 @@ mod tests {
         server.set_addresses(Vec::new());
         let error = format!("{:#}", resolver.resolve().await.unwrap_err());
         assert!(error.contains("edge.spillway.test"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn addresses_come_first_as_often_as_their_weights_have_it() {
+        let block = LoopbackBlock::claim().unwrap();
+        let [a, b, c] = [1, 2, 3].map(|number| block.address(number));
+        let server = DnsServer::start(block.address(10), NAME, Vec::new()).await.unwrap();
+        server.set_weighted_addresses(vec![(a, 3), (b, 1), (c, 0)]);
+        assert_eq!(server.addresses(), [(a, 3), (b, 1)]);
+        let resolver = Resolver::new(server.address(), NAME).unwrap();
+        for _ in 0..3 {
+            for expected in [a, a, b, a] {
+                assert_eq!(resolver.resolve().await.unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn no_part_of_the_answers_is_far_from_the_weights() {
+        let addresses =
+            [1, 2, 4].map(|number| (Ipv4Addr::new(127, 0, 0, number), u32::from(number)));
+        let mut rotation = Rotation::new(addresses.to_vec());
+        let mut firsts = [0_u32; 3];
+        for answers in 1..=700 {
+            let order = rotation.next();
+            assert_eq!(order.len(), 3);
+            let first = addresses.iter().position(|(address, _)| *address == order[0]).unwrap();
+            firsts[first] += 1;
+            for (first, (_, weight)) in firsts.iter().zip(addresses) {
+                let wanted = f64::from(answers * weight) / 7.0;
+                assert!((f64::from(*first) - wanted).abs() < 1.0, "{firsts:?} of {answers}");
+            }
+        }
+        assert_eq!(Rotation::default().next(), [] as [Ipv4Addr; 0]);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -40,6 +40,9 @@ pub struct LongLivedClient {
     pub protocol: Protocol,
     /// How often it sends, over all its streams.
     pub pace: Pace,
+    /// The mean time after which it leaves a connection by itself for a new one, however it is
+    /// told; the times are exponentially distributed. Where `None`, it stays.
+    pub leaves_after: Option<Duration>,
     /// Plain text where `None`.
     pub tls: Option<TlsConfig>,
     /// The path it asks for, beginning with a slash.
@@ -81,7 +84,20 @@ impl LongLivedClient {
     /// A plain-text client that asks for `/`.
     #[must_use]
     pub fn new(protocol: Protocol, pace: Pace, host: &str) -> Self {
-        Self { protocol, pace, tls: None, path: "/".to_owned(), host: host.to_owned() }
+        Self {
+            protocol,
+            pace,
+            leaves_after: None,
+            tls: None,
+            path: "/".to_owned(),
+            host: host.to_owned(),
+        }
+    }
+
+    /// When it leaves a connection that opens now.
+    fn leaves_at(&self) -> Option<Instant> {
+        let part = -(1.0 - fastrand::f64()).ln();
+        self.leaves_after.map(|mean| Instant::now() + mean.mul_f64(part))
     }
 
     fn lanes(&self) -> Vec<Lane> {
@@ -121,13 +137,29 @@ impl ClientPool {
         resolver: &Resolver,
         port: u16,
     ) -> Result<Self> {
+        Self::start_behind(count, spec, std::slice::from_ref(resolver), port)
+    }
+
+    /// Like [`start`](Self::start), for clients that share `resolvers` among them in turn, as
+    /// those behind the resolvers of several networks do.
+    ///
+    /// # Errors
+    ///
+    /// There are no resolvers, or one for each client cannot be set up.
+    pub fn start_behind(
+        count: usize,
+        spec: impl Fn(usize) -> LongLivedClient,
+        resolvers: &[Resolver],
+        port: u16,
+    ) -> Result<Self> {
+        ensure!(!resolvers.is_empty(), "clients need a resolver");
         let stats = Arc::new(ClientStats::default());
         let (stop, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
         for number in 0..count {
             let client = Client {
                 spec: Arc::new(spec(number)),
-                resolver: Arc::new(resolver.another()?),
+                resolver: Arc::new(resolvers[number % resolvers.len()].another()?),
                 port,
                 stats: Arc::clone(&stats),
                 stop: stopped.clone(),
@@ -201,9 +233,11 @@ impl Client {
         let mut lanes = self.spec.lanes();
         while let Some((connection, edge)) = self.connect().await {
             let (connection, edge) = (Arc::new(connection), Arc::new(edge));
+            let leaves_at = self.spec.leaves_at();
             let mut running = JoinSet::new();
             for lane in lanes.drain(..) {
-                running.spawn(lane.run(self.clone(), Arc::clone(&connection), Arc::clone(&edge)));
+                let (connection, edge) = (Arc::clone(&connection), Arc::clone(&edge));
+                running.spawn(lane.run(self.clone(), connection, edge, leaves_at));
             }
             let mut end = None;
             while let Some(ended) = running.join_next().await {
@@ -219,7 +253,8 @@ impl Client {
                     }
                 }
             }
-            self.note_end(&connection, &edge, end).await;
+            let leaves = *self.stop.borrow() || leaves_at.is_some_and(|at| Instant::now() >= at);
+            self.note_end(&connection, &edge, end, leaves).await;
         }
     }
 
@@ -252,11 +287,17 @@ impl Client {
         Ok((connection, self.stats.connection_opened(address)))
     }
 
-    async fn note_end(&self, connection: &Connection, edge: &EdgeConnection, end: Option<End>) {
+    async fn note_end(
+        &self,
+        connection: &Connection,
+        edge: &EdgeConnection,
+        end: Option<End>,
+        leaves: bool,
+    ) {
         let end = match end {
             Some(end) => end,
             // We leave; the peer has not said anything.
-            None if *self.stop.borrow() => return,
+            None if leaves => return,
             None => connection.end().await,
         };
         match end {
@@ -282,19 +323,21 @@ impl Client {
 // === impl Lane ===
 
 impl Lane {
-    /// Sends until the connection is of no more use or it is time to stop. Gives itself back,
+    /// Sends until the connection is of no more use or it is time to leave it. Gives itself back,
     /// and why the connection is of no more use, where a response (or its absence) said so.
     async fn run(
         mut self,
         mut client: Client,
         connection: Arc<Connection>,
         edge: Arc<EdgeConnection>,
+        leaves_at: Option<Instant>,
     ) -> (Self, Option<End>) {
         loop {
             tokio::select! {
                 biased;
                 _ = client.stop.wait_for(|stop| *stop) => return (self, None),
                 () = connection.ended() => return (self, None),
+                () = reached(leaves_at) => return (self, None),
                 () = sleep_until(self.next), if self.period.is_some() && !self.owed => {}
                 // Unpaced or owed: it is time already.
                 () = std::future::ready(()), if self.period.is_none() || self.owed => {}
@@ -338,5 +381,13 @@ impl Lane {
         if let Some(period) = self.period {
             self.next = (self.next + period).max(Instant::now());
         }
+    }
+}
+
+/// Waits for a time, which may never come.
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

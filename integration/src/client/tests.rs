@@ -321,6 +321,30 @@ async fn a_refused_stream_and_a_goaway_that_leaves_streams_behind_are_failures()
 }
 
 #[tokio::test]
+async fn clients_leave_by_themselves_as_often_as_they_are_told() {
+    let block = LoopbackBlock::claim().unwrap();
+    let application = crate::application::Application::start(block.address(1)).await.unwrap();
+    let dns = DnsServer::start(block.address(9), NAME, vec![block.address(1)]).await.unwrap();
+    let resolver = Resolver::new(dns.address(), NAME).unwrap();
+    let spec = |number| {
+        let protocol = [Protocol::Http1, HTTP2][number % 2];
+        let leaves_after = Some(Duration::from_millis(500));
+        let client = LongLivedClient::new(protocol, Pace::PerSecond(20.0), NAME);
+        LongLivedClient { leaves_after, ..client }
+    };
+    let start = std::time::Instant::now();
+    let pool = ClientPool::start(20, spec, &resolver, application.address().port()).unwrap();
+    pool.wait_until(BOUND, |totals| totals.connections_opened >= 200).await.unwrap();
+    let elapsed = start.elapsed().as_secs_f64();
+    let totals = pool.stop().await;
+    // Forty a second, but for luck; later on a busy machine.
+    assert!((3.0..20.0).contains(&elapsed), "200 connections took {elapsed} s");
+    assert_eq!((totals.failed, totals.closes_seen, totals.connections_lost), (0, 0, 0));
+    assert_eq!(totals.failures, Vec::<String>::new());
+    application.finish().await;
+}
+
+#[tokio::test]
 async fn the_pace_is_kept_and_connect_errors_are_counted() {
     let block = LoopbackBlock::claim().unwrap();
     let application = crate::application::Application::start(block.address(1)).await.unwrap();

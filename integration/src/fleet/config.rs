@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use redistribution::wire::Stamp;
 use serde_json::{Value, json};
 
 use crate::artifacts::workspace;
@@ -70,14 +71,16 @@ impl Bootstrap {
     }
 
     /// Announces the load balancer under `id` in the health checks of its nodes, which are
-    /// made every `interval`.
+    /// made every `interval`. They have to tell its weight too: a node takes the last one it heard.
     ///
     /// # Errors
     /// The configuration has no such place.
-    pub fn announce(&mut self, id: &str, interval: &str) -> Result<()> {
+    pub fn announce(&mut self, id: &str, weight: f64, interval: &str) -> Result<()> {
         let check = format!("{CLUSTER}/health_checks/0");
         let header = format!("{check}/http_health_check/request_headers_to_add/0/header/value");
-        self.set(&header, json!(format!("id=\"{id}\"")))?;
+        let mut stamp = String::new();
+        Stamp { id: id.into(), pool: "default".into(), weight, position: None }.write(&mut stamp);
+        self.set(&header, json!(stamp))?;
         self.set(&format!("{check}/interval"), json!(interval))?;
         self.set(&format!("{check}/no_traffic_interval"), json!(interval))
     }

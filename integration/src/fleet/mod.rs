@@ -9,7 +9,7 @@ mod spec;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::application::Application;
@@ -53,6 +53,7 @@ pub struct Edge {
     pub address: SocketAddr,
     /// Its Envoy.
     pub envoy: Envoy,
+    ip: Ipv4Addr,
 }
 
 /// A node of the fleet.
@@ -168,11 +169,15 @@ impl Fleet {
             .nodes
             .iter()
             .zip(&self.spec.node_weights)
-            .map(|(node, weight)| Endpoint { address: node.address, weight: *weight })
+            .enumerate()
+            .filter(|(index, _)| self.spec.nodes_of(self.edges.len()).contains(index))
+            .map(|(_, (node, weight))| Endpoint { address: node.address, weight: *weight })
             .collect();
+        ensure!(!nodes.is_empty(), "{name} would have no nodes");
         let bootstrap = EdgeConfig {
             spec: &self.spec,
             name: &name,
+            weight: self.spec.edge_weights.get(self.edges.len()).copied().unwrap_or(1.0),
             address,
             admin,
             nodes: &nodes,
@@ -181,19 +186,26 @@ impl Fleet {
         }
         .bootstrap()?;
         let envoy = self.run(&name, &bootstrap.into_value(), self.spec.edge_workers).await?;
-        self.edges.push(Edge { name, address, envoy });
+        self.edges.push(Edge { name, address, envoy, ip });
         let mut addresses = self.dns.addresses();
-        addresses.push(ip);
-        self.dns.set_addresses(addresses);
+        addresses.push((ip, 1));
+        self.dns.set_weighted_addresses(addresses);
         self.edges.last().context("no edge")
+    }
+
+    /// Has DNS name each edge first in as many answers as its weight has it, in the order they
+    /// joined; those of weight 0, or of none, are out.
+    pub fn set_dns_weights(&self, weights: &[u32]) {
+        let addresses = self.edges.iter().map(Edge::ip).zip(weights.iter().copied());
+        self.dns.set_weighted_addresses(addresses.collect());
     }
 
     /// Takes an edge out of DNS; it goes on serving those who are connected.
     pub fn withdraw_edge(&self, index: usize) {
-        let gone = self.edges[index].address.ip();
-        let left: Vec<Ipv4Addr> =
-            self.dns.addresses().into_iter().filter(|address| *address != gone).collect();
-        self.dns.set_addresses(left);
+        let gone = self.edges[index].ip();
+        let mut left = self.dns.addresses();
+        left.retain(|(address, _)| *address != gone);
+        self.dns.set_weighted_addresses(left);
     }
 
     /// Takes an edge out of DNS and ends it at once.
@@ -243,6 +255,16 @@ impl Fleet {
 
     fn directory(&self) -> &Path {
         self.directory.as_ref().map_or(Path::new("."), TempDir::path)
+    }
+}
+
+// === impl Edge ===
+
+impl Edge {
+    /// The address that DNS has for it.
+    #[must_use]
+    pub fn ip(&self) -> Ipv4Addr {
+        self.ip
     }
 }
 

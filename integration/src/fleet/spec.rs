@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
 
@@ -20,8 +21,13 @@ use crate::tls::TestCertificates;
 pub struct FleetSpec {
     /// Edges at the start.
     pub edges: usize,
+    /// The capacity of each edge relative to the others; 1 where there is none for it.
+    pub edge_weights: Vec<f64>,
     /// One node for each weight.
     pub node_weights: Vec<u32>,
+    /// Nodes of each edge's own: the first edge has the first so many, and so on. Where `None`, all
+    /// edges have all nodes.
+    pub nodes_per_edge: Option<usize>,
     /// Worker threads of each edge.
     pub edge_workers: u32,
     /// Worker threads of each node's Envoy.
@@ -63,6 +69,8 @@ pub struct EdgeConfig<'a> {
     pub spec: &'a FleetSpec,
     /// The edge's name.
     pub name: &'a str,
+    /// Its capacity relative to the others.
+    pub weight: f64,
     /// Where clients reach it.
     pub address: SocketAddr,
     /// Where its operator does.
@@ -81,7 +89,9 @@ impl Default for FleetSpec {
     fn default() -> Self {
         Self {
             edges: 1,
+            edge_weights: Vec::new(),
             node_weights: vec![1],
+            nodes_per_edge: None,
             edge_workers: 1,
             node_workers: 1,
             native_drain: false,
@@ -99,6 +109,15 @@ impl Default for FleetSpec {
 }
 
 impl FleetSpec {
+    /// The nodes of the edge with this index, by theirs.
+    pub(super) fn nodes_of(&self, edge: usize) -> Range<usize> {
+        let all = self.node_weights.len();
+        match self.nodes_per_edge {
+            None => 0..all,
+            Some(own) => (edge * own).min(all)..((edge + 1) * own).min(all),
+        }
+    }
+
     /// Nodes that ask to close every connection they see, as soon as they have seen it twice.
     #[must_use]
     pub fn closing_everything(self) -> Self {
@@ -139,13 +158,14 @@ impl EdgeConfig<'_> {
         let mut bootstrap = Bootstrap::shipped(name)?;
         bootstrap.listen(self.name, self.address, self.admin)?;
         bootstrap.upstreams(self.nodes)?;
-        bootstrap.announce(self.name, &spec.health_check_interval)?;
+        bootstrap.announce(self.name, self.weight, &spec.health_check_interval)?;
         if spec.upstream_http2 {
             bootstrap.upstream_http2()?;
         }
         if spec.tls {
             bootstrap.downstream_tls(self.certificates)?;
         }
+        bootstrap.spillway("spillway.http", self.filters, &json!({ "weight": self.weight }))?;
         bootstrap.spillway("spillway.http", self.filters, &spec.http)?;
         if !spec.native_drain {
             bootstrap.spillway("spillway.connection", self.filters, &spec.connection)?;
@@ -157,5 +177,18 @@ impl EdgeConfig<'_> {
             }
         }
         Ok(bootstrap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_share_the_nodes_or_have_their_own() {
+        let shared = FleetSpec { node_weights: vec![1; 4], ..FleetSpec::default() };
+        assert_eq!((shared.nodes_of(0), shared.nodes_of(1)), (0..4, 0..4));
+        let own = FleetSpec { nodes_per_edge: Some(2), ..shared };
+        assert_eq!((own.nodes_of(0), own.nodes_of(1), own.nodes_of(2)), (0..2, 2..4, 4..4));
     }
 }

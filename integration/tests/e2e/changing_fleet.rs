@@ -20,8 +20,7 @@ async fn clients_follow_edges_that_join_and_leave_and_outlive_one_that_is_killed
     .await?;
     let clients = mixed_clients(&fleet, CLIENTS, 2, Pace::PerSecond(10.0))?;
     let open = |edge: &integration::fleet::Edge| {
-        let std::net::IpAddr::V4(address) = edge.address.ip() else { return 0 };
-        clients.totals().edges.get(&address).map_or(0, |edge| edge.open)
+        clients.totals().edges.get(&edge.ip()).map_or(0, |edge| edge.open)
     };
     eventually("all are connected", || async {
         Ok(clients.totals().connections_open == CLIENTS as u64)

@@ -5,37 +5,15 @@ use std::time::Duration;
 use anyhow::Result;
 use integration::client::{ClientPool, Pace};
 use integration::fleet::{Fleet, FleetSpec};
-use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{all_cores, eventually, mixed_clients, node};
+use crate::evenness::{assert_even_within, unevenness};
+use crate::support::{SETTLE_TIME, all_cores, eventually, gauge, mixed_clients, node, rebalancing};
 
 const CLIENTS: usize = 120;
 
-fn rebalancing(edges: usize) -> FleetSpec {
-    FleetSpec {
-        edges,
-        node_weights: vec![1, 1],
-        node: json!({
-            "close_rate": { "rebalance": { "settle_time": "20s" } },
-            "min_connection_age": "1s",
-            "share_window": "1s",
-        }),
-        ..FleetSpec::default()
-    }
-}
-
 fn start_clients(fleet: &Fleet) -> Result<ClientPool> {
     mixed_clients(fleet, CLIENTS, 2, Pace::PerSecond(5.0))
-}
-
-async fn gauge(fleet: &Fleet, name: &str) -> Result<Vec<u64>> {
-    let mut values = Vec::new();
-    for node in fleet.nodes() {
-        let stats = node.envoy.stats().await?;
-        values.push(stats.gauge(&format!("wasmcustom.spillway.node.{name}")));
-    }
-    Ok(values)
 }
 
 async fn requested(fleet: &Fleet) -> Result<u64> {
@@ -83,24 +61,19 @@ async fn it_leaves_an_even_pool_alone_and_gives_a_new_edge_its_part() -> Result<
 }
 
 #[tokio::test]
-async fn it_holds_back_where_closing_changes_nothing() -> Result<()> {
+async fn it_brings_the_loads_to_the_weights_of_the_edges() -> Result<()> {
     let _cores = all_cores().await;
-    // Announced by its health checks, but not in DNS.
-    let fleet = Fleet::start(rebalancing(3)).await?;
-    fleet.withdraw_edge(2);
-    let clients = start_clients(&fleet)?;
-    eventually("the nodes close connections for it", || async {
-        Ok(gauge(&fleet, "pools_closing").await? == [1, 1])
-    })
-    .await;
-    eventually("the nodes find that futile", || async {
-        Ok(gauge(&fleet, "pools_futile").await? == [1, 1])
-    })
-    .await;
-    let log = fleet.nodes()[0].envoy.log_text();
-    assert!(log.contains("in 1 closing has changed nothing, and is held back"), "{log}");
+    let weights = [1.0, 2.0, 4.0];
+    let spec = FleetSpec { edge_weights: weights.to_vec(), ..rebalancing(3) };
+    let fleet = Fleet::start(spec).await?;
+    // They land on all alike, a hundred each; it has to come to 43, 86 and 171.
+    let clients = mixed_clients(&fleet, 300, 2, Pace::PerSecond(2.0))?;
+    eventually("all are connected", || async { Ok(clients.totals().connections_open == 300) })
+        .await;
+    assert!(unevenness(&fleet, &clients, &weights) > 0.4);
+    // Luck alone makes 14 % of the 43.
+    assert_even_within(2 * SETTLE_TIME, 0.15, &fleet, &clients, &weights).await;
     let totals = clients.stop().await;
-    assert!(totals.closes_seen <= 4 * CLIENTS as u64, "{} closes", totals.closes_seen);
-    assert_eq!(totals.failed, 0, "{:#?}", totals.failures);
+    assert_eq!((totals.failed, totals.connections_lost), (0, 0), "{:#?}", totals.failures);
     Ok(())
 }

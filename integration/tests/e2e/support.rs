@@ -13,8 +13,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use integration::application::{Application, Body};
 use integration::client::{ClientPool, LongLivedClient, Pace, Protocol};
 use integration::envoy::Envoy;
-use integration::fleet::{Fleet, NAME, StartApplication};
+use integration::fleet::{Fleet, FleetSpec, NAME, StartApplication};
 use redistribution::wire::{Position, Stamp};
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
@@ -23,8 +24,20 @@ use tokio::time::{Instant, sleep};
 /// How long a condition may take to come true; machines are slow at times.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The time in which a [`rebalancing`] fleet is to be even.
+pub const SETTLE_TIME: Duration = Duration::from_secs(20);
+
 /// Waits until `condition` holds, and fails where it does not within [`PATIENCE`].
 pub async fn eventually<F: Future<Output = Result<bool>>>(
+    what: &str,
+    condition: impl FnMut() -> F,
+) {
+    eventually_within(PATIENCE, what, condition).await;
+}
+
+/// Waits until `condition` holds, and fails where it does not within `time`.
+pub async fn eventually_within<F: Future<Output = Result<bool>>>(
+    time: Duration,
     what: &str,
     mut condition: impl FnMut() -> F,
 ) {
@@ -34,7 +47,7 @@ pub async fn eventually<F: Future<Output = Result<bool>>>(
         if matches!(holds, Ok(true)) {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "in {PATIENCE:?} never: {what} ({holds:?})");
+        assert!(start.elapsed() < time, "in {time:?} never: {what} ({holds:?})");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -53,6 +66,30 @@ pub async fn lb(envoy: &Envoy, name: &str) -> Result<u64> {
 /// A counter of the node's filter.
 pub async fn node(envoy: &Envoy, name: &str) -> Result<u64> {
     Ok(envoy.stats().await?.counter(&format!("wasmcustom.spillway.node.{name}")))
+}
+
+/// A gauge of the nodes' filters, by node.
+pub async fn gauge(fleet: &Fleet, name: &str) -> Result<Vec<u64>> {
+    let mut values = Vec::new();
+    for node in fleet.nodes() {
+        let stats = node.envoy.stats().await?;
+        values.push(stats.gauge(&format!("wasmcustom.spillway.node.{name}")));
+    }
+    Ok(values)
+}
+
+/// A fleet that settles in [`SETTLE_TIME`].
+pub fn rebalancing(edges: usize) -> FleetSpec {
+    FleetSpec {
+        edges,
+        node_weights: vec![1, 1],
+        node: json!({
+            "close_rate": { "rebalance": { "settle_time": format!("{}s", SETTLE_TIME.as_secs()) } },
+            "min_connection_age": "1s",
+            "share_window": "1s",
+        }),
+        ..FleetSpec::default()
+    }
 }
 
 /// Sends a little traffic until all nodes ask for closes.
@@ -162,14 +199,18 @@ impl Session {
 
 /// Starts `count` clients at this pace, every other one over HTTP/2 with so many streams.
 pub fn mixed_clients(fleet: &Fleet, count: usize, streams: u32, pace: Pace) -> Result<ClientPool> {
-    let spec = |number| {
+    ClientPool::start(count, mixed(streams, pace), &fleet.resolver()?, fleet.port())
+}
+
+/// The client of each number: every other one over HTTP/2 with so many streams.
+pub fn mixed(streams: u32, pace: Pace) -> impl Fn(usize) -> LongLivedClient {
+    move |number| {
         let protocol = match number % 2 {
             0 => Protocol::Http1,
             _ => Protocol::Http2 { concurrent_streams: streams },
         };
         LongLivedClient::new(protocol, pace, NAME.trim_end_matches('.'))
-    };
-    ClientPool::start(count, spec, &fleet.resolver()?, fleet.port())
+    }
 }
 
 /// What curl is to speak.
