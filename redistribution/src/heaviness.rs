@@ -20,6 +20,16 @@ const WATCHED_FOR: Duration = Duration::from_secs(10);
 /// And for so many requests at least.
 const WATCHED_REQUESTS: u64 = 64;
 
+/// A connection with a larger part of its load balancer's requests cannot be moved to where it
+/// would fit, as long as there are enough others.
+pub const MOST_OF_ALL: f64 = 0.1;
+
+/// There are enough where it has so many times its part by number.
+const MANY_TIMES: f64 = 4.0;
+
+/// Requests that tell what part a connection has.
+const ENOUGH: u64 = 32;
+
 /// What was counted fades with this time constant.
 const MEMORY: Duration = Duration::from_mins(5);
 
@@ -49,6 +59,8 @@ struct Watched {
     since: Timestamp,
     /// Requests until then.
     after: u64,
+    /// Its own since.
+    own: u64,
 }
 
 // === impl Heaviness ===
@@ -58,14 +70,15 @@ impl Heaviness {
     pub fn observe(&mut self, connection: NamedConnection, requests: u64, now: Timestamp) {
         self.requests = self.requests.saturating_add(requests);
         self.pairs.all += requests as f64 * self.ids.len() as f64;
-        let same = self.ids.iter().filter(|id| **id == connection.id).count();
-        if same > 0 {
-            let same = self.watched.iter().filter(|watched| watched.connection == connection);
-            self.pairs.same += requests as f64 * same.count() as f64;
+        if self.ids.contains(&connection.id) {
+            for watched in self.watched.iter_mut().filter(|other| other.connection == connection) {
+                watched.own = watched.own.saturating_add(requests);
+                self.pairs.same += requests as f64;
+            }
         }
         if self.ids.len() < WATCHED {
             self.ids.push(connection.id);
-            self.watched.push(Watched { connection, since: now, after: self.requests });
+            self.watched.push(Watched { connection, since: now, after: self.requests, own: 0 });
         }
     }
 
@@ -82,6 +95,18 @@ impl Heaviness {
         let left = (-elapsed.as_secs_f64() / MEMORY.as_secs_f64()).exp();
         pairs.all *= left;
         pairs.same *= left;
+    }
+
+    /// Whether so much of what its load balancer gets, on so many connections, comes on this one
+    /// that moving it would not even out anything.
+    #[must_use]
+    pub fn is_too_heavy(&self, connection: NamedConnection, connections: f64) -> bool {
+        let most = MOST_OF_ALL.max(MANY_TIMES / connections);
+        let mut watched = self.watched.iter().filter(|other| other.connection == connection);
+        watched.any(|watched| {
+            let all = self.requests.saturating_sub(watched.after);
+            all >= ENOUGH && watched.own as f64 > most * all as f64
+        })
     }
 
     /// What was counted lately.
@@ -153,6 +178,19 @@ mod tests {
         let exact = (5.0 * 81.0 + 45.0) / 50.0 / (90.0_f64 / 50.0).powi(2);
         let kappa = measured(&rates);
         assert!((kappa / exact - 1.0).abs() < 0.3, "{kappa}, not {exact}");
+    }
+
+    #[test]
+    fn one_of_many_that_sends_a_third_of_all_is_too_heavy_and_one_of_three_is_not() {
+        let connection = |id| NamedConnection { vm: VmToken::from_random(1), id };
+        let mut heaviness = Heaviness::default();
+        for request in 0..300 {
+            let id = if request % 3 == 0 { 0 } else { request };
+            heaviness.observe(connection(id), 1, Timestamp::from_nanos(request));
+        }
+        assert!(heaviness.is_too_heavy(connection(0), 100.0));
+        assert!(!heaviness.is_too_heavy(connection(0), 3.0));
+        assert!(!heaviness.is_too_heavy(connection(1), 100.0));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::close_rate::{Demand, VmTraffic};
+use crate::close_rate::{CloseRate, Demand, VmTraffic};
 use crate::config::NodeConfig;
 use crate::heaviness::{Heaviness, Pairs};
 use crate::load::LoadAverage;
 use crate::node::{MAX_VMS, RequestInHand};
 use crate::pacer::Pacer;
 use crate::rebalance::Load;
-use crate::recent_connections::RecentConnections;
+use crate::recent_connections::{OLDER, OLDEST, RecentConnections};
 use crate::request_share::RequestShare;
 use crate::wire::{MAX_CONNECTIONS, NamedConnection, Position, Stamp};
 use crate::{Timestamp, VmToken};
@@ -147,10 +147,16 @@ impl LoadBalancer {
             return Vec::new();
         }
         let age = request.age(now);
+        if age < config.min_connection_age || self.recent.is_named(request.connection, now) {
+            return Vec::new();
+        }
         let seen_within = config.share_window.saturating_mul(STRETCHES_OF_LATE);
-        if age < config.min_connection_age
-            || self.recent.is_named(request.connection, now)
-            || age.saturating_add(AGE_STEP) < self.recent.age_of_oldest(seen_within, now)
+        let one_in = if self.pacer.is_overdue() { OLDER } else { OLDEST };
+        if age.saturating_add(AGE_STEP) < self.recent.age_of_oldest(one_in, seen_within, now) {
+            return Vec::new();
+        }
+        if matches!(config.close_rate, CloseRate::Rebalance(_))
+            && self.heaviness.is_too_heavy(request.connection, self.connections())
         {
             return Vec::new();
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::Timestamp;
 use crate::close_rate::PerSecond;
 
-/// Credit kept at most, as time at the present rate; never less than one close.
+/// Credit kept at most, as time at the present rate; and two closes more.
 ///
 /// Long enough that jitter in the arrival of responses loses nothing.
 pub const LONGEST_SAVING: Duration = Duration::from_secs(5);
@@ -70,12 +70,22 @@ impl Pacer {
         self.at = self.at.max(now);
         let more = self.coming.min(self.flow * elapsed);
         self.coming -= more;
-        let cap = 1.0 + self.flow.max(self.rate.unwrap_or(0.0)) * LONGEST_SAVING.as_secs_f64();
+        let cap = self.cap();
         let credit = self.credit + more;
         // Credit saved at a higher rate is kept, but grows no further.
         let kept = credit.min(cap.max(self.credit));
         self.lapsed += credit - kept;
         self.credit = kept;
+    }
+
+    fn cap(&self) -> f64 {
+        2.0 + self.flow.max(self.rate.unwrap_or(0.0)) * LONGEST_SAVING.as_secs_f64()
+    }
+
+    /// Whether closes have waited for so long that some will soon be lost at the cap.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.credit >= 1.0 && self.credit >= 0.75 * self.cap()
     }
 
     /// The rate at which closes were earned lately, smoothed over [`SMOOTHING`].
@@ -187,8 +197,8 @@ mod tests {
             pacer.earn(2.0, SECOND, at_ms(second * 1_000));
         }
         pacer.on_tick(at_ms(3_601_000));
-        assert_eq!(pacer.due(), 11);
-        assert_eq!(pacer.take_lapsed(), 7_189);
+        assert_eq!(pacer.due(), 12);
+        assert_eq!(pacer.take_lapsed(), 7_188);
         assert_eq!(pacer.take_lapsed(), 0);
     }
 

@@ -20,6 +20,12 @@ use crate::trial::{Trial, Verdict};
 /// What is left of closing that was found futile: so many closes per connection and second.
 pub const HELD_BACK: f64 = 1.5 / 3600.0;
 
+/// Closes per connection that a pool may have for balance beyond what is left of futile
+/// closing, until it changes. No change that can be evened out takes as many; so whatever a trial
+/// is made to believe by clients who come and go, an hour costs no more than this and
+/// [`HELD_BACK`].
+const MOST: f64 = 2.5;
+
 /// How much faster it goes where closing that was held back is found to help.
 const RISE: f64 = 8.0;
 
@@ -42,6 +48,8 @@ pub struct Pool {
     changed_at: Timestamp,
     trial: Option<Trial>,
     held_back: Option<HeldBack>,
+    /// Closes per connection, less what is allowed in any case.
+    spent: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +89,10 @@ impl Pool {
             self.changed_at = now;
             self.trial = None;
             self.held_back = None;
+            self.spent = 0.0;
         }
+        let allowed = HELD_BACK * elapsed.as_secs_f64();
+        self.spent = (self.spent - allowed).max(0.0);
         let (phase, mut hazards) = settings.hazards(self.phase, loads, kappa);
         self.phase = phase;
         if phase == Phase::Even || !acts {
@@ -102,6 +113,8 @@ impl Pool {
         if let Some(trial) = &mut self.trial {
             trial.close(loads, &hazards, elapsed);
         }
+        let spent = mean_hazard(loads, &hazards) * elapsed.as_secs_f64();
+        self.spent += if spent.is_finite() { spent } else { 0.0 };
         hazards
     }
 
@@ -127,7 +140,11 @@ impl Pool {
             None => ENOUGH_TO_FAIL,
             Some(_) => ENOUGH_TO_FAIL_AGAIN,
         };
-        match (trial.verdict(loads, enough, time, now), &mut self.held_back) {
+        let verdict = match trial.verdict(loads, enough, time, now) {
+            _ if self.spent >= MOST => Verdict::Futile(trial.least(loads)),
+            verdict => verdict,
+        };
+        match (verdict, &mut self.held_back) {
             (Verdict::Open, _) => return,
             // Nothing new: the longer it is watched, the surer.
             (Verdict::Helps, None) if trial.age(now) < time => return,

@@ -23,10 +23,13 @@ pub const NAMED_FOR: Duration = Duration::from_secs(30);
 
 /// One in so many of the connections seen is old enough to be closed.
 ///
-/// The more, the less a client is closed twice: with one in four, more than three in four of a
-/// load balancer's clients have to be closed before one is again. The fewer, the more the busiest
-/// move first.
-pub const OLDEST: usize = 4;
+/// The more there are to be older than, the less a client is closed again before the others: with
+/// one in six, about five in six of a load balancer's clients have to be closed in between. The fewer,
+/// the more the busiest move first.
+pub const OLDEST: usize = 6;
+
+/// Where closes have waited for long, one in so many is old enough.
+pub const OLDER: usize = 2;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
@@ -73,16 +76,16 @@ impl RecentConnections {
         self.seen.push_back(Seen { connection, opened, at: now });
     }
 
-    /// The age from which on a connection is among the oldest of those seen within `seen_within`
-    /// (one in [`OLDEST`]); zero if there are none.
+    /// The age from which on a connection is among the oldest of those seen within `seen_within`:
+    /// one in `one_in`; zero if there are none.
     ///
     /// Those whose close is under way do not count: they would go on ageing here after they are
     /// gone, and in the end nothing that is left would be old enough.
     #[must_use]
-    pub fn age_of_oldest(&self, seen_within: Duration, now: Timestamp) -> Duration {
+    pub fn age_of_oldest(&self, one_in: usize, seen_within: Duration, now: Timestamp) -> Duration {
         let mut ages: Vec<_> =
             self.candidates(seen_within, now).map(|seen| seen.opened.age_at(now)).collect();
-        let younger = ages.len() - ages.len().div_ceil(OLDEST);
+        let younger = ages.len() - ages.len().div_ceil(one_in.max(1));
         if younger >= ages.len() {
             return Duration::ZERO;
         }
@@ -174,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn one_in_four_is_among_the_oldest() {
-        let mut recent = RecentConnections::default();
-        assert_eq!(recent.age_of_oldest(MINUTE, at(0)), Duration::ZERO);
-        for (seen, oldest) in [(1, 1), (2, 2), (4, 4), (5, 4), (8, 7), (9, 7)] {
+    fn one_in_six_is_among_the_oldest() {
+        let recent = RecentConnections::default();
+        assert_eq!(recent.age_of_oldest(OLDEST, MINUTE, at(0)), Duration::ZERO);
+        for (seen, oldest) in [(1, 1), (2, 2), (6, 6), (7, 6), (12, 11), (13, 11)] {
             let mut recent = RecentConnections::default();
             (1..=seen)
                 .for_each(|id| recent.observe(connection(id), Duration::from_secs(id), at(0)));
-            let age = recent.age_of_oldest(MINUTE, at(5));
+            let age = recent.age_of_oldest(OLDEST, MINUTE, at(5));
             assert_eq!(age, Duration::from_secs(oldest + 5), "of {seen}");
         }
     }
@@ -199,7 +202,10 @@ mod tests {
             recent.observe(connection(id), MINUTE, at(0));
         }
         recent.observe(connection(10), Duration::from_secs(25), at(5));
-        assert_eq!(recent.age_of_oldest(Duration::from_secs(4), at(5)), Duration::from_secs(25));
+        assert_eq!(
+            recent.age_of_oldest(OLDER, Duration::from_secs(4), at(5)),
+            Duration::from_secs(25)
+        );
         assert_eq!(recent.take_oldest(9, Duration::ZERO, MINUTE, at(5)).len(), 6);
     }
 

@@ -74,21 +74,9 @@ impl Trial {
     /// those that are to gain should have got `enough` connections.
     #[must_use]
     pub fn verdict(&self, loads: &[Load], enough: f64, time: Duration, now: Timestamp) -> Verdict {
-        let now_open: f64 = loads.iter().map(|load| load.connections).sum();
-        let grown = now_open / self.before.iter().sum::<f64>();
-        let grown = if grown.is_finite() { grown } else { 1.0 };
-        let (mut gained, mut due) = (0.0, 0.0);
-        let mut least = (f64::INFINITY, 0);
-        let each = loads.iter().zip(&self.before).zip(&self.expected).enumerate();
-        for (index, ((load, before), expected)) in each {
-            let Some(expected) = expected else { continue };
-            let gain = load.connections - before * grown;
-            gained += gain;
-            due += expected;
-            if gain - expected < least.0 {
-                least = (gain - expected, index);
-            }
-        }
+        let (gained, due) = self
+            .gains(loads)
+            .fold((0.0, 0.0), |(gained, due), (_, gain, expected)| (gained + gain, due + expected));
         if gained >= 1.0 && gained >= due * PART_TO_SUCCEED {
             return Verdict::Helps;
         }
@@ -96,9 +84,28 @@ impl Trial {
         let late = elapsed >= time;
         let plain = elapsed >= time / 2 && gained < due * PART_TO_FAIL_SOON;
         if due >= enough && (late || plain) {
-            return Verdict::Futile(least.1);
+            return Verdict::Futile(self.least(loads));
         }
         Verdict::Open
+    }
+
+    /// The index of the one that misses most of what it should have gained.
+    #[must_use]
+    pub fn least(&self, loads: &[Load]) -> usize {
+        let missed = self.gains(loads).map(|(index, gain, expected)| (index, expected - gain));
+        let first = |a: (usize, f64), b: (usize, f64)| if b.1 > a.1 { b } else { a };
+        missed.reduce(first).map_or(0, |(index, _)| index)
+    }
+
+    /// Of each that is to gain: its index, what it has gained, and what it should have.
+    fn gains(&self, loads: &[Load]) -> impl Iterator<Item = (usize, f64, f64)> {
+        let now_open: f64 = loads.iter().map(|load| load.connections).sum();
+        let grown = now_open / self.before.iter().sum::<f64>();
+        let grown = if grown.is_finite() { grown } else { 1.0 };
+        let each = loads.iter().zip(&self.before).zip(&self.expected).enumerate();
+        each.filter_map(move |(index, ((load, before), expected))| {
+            Some((index, load.connections - before * grown, (*expected)?))
+        })
     }
 
     /// How long it has gone on.

@@ -37,8 +37,9 @@ impl Names {
         }
     }
 
-    /// Makes all resolvers forget.
-    pub fn flush(&mut self) {
+    /// Makes all resolvers forget, and keep what comes for so long, in seconds.
+    pub fn set_ttl(&mut self, ttl: f64) {
+        self.ttl = ttl;
         self.kept.fill(None);
     }
 

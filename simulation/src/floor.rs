@@ -1,28 +1,43 @@
 //! The least closes that balance needs, whoever chooses the connections.
 //!
 //! A client that reconnects lands on any of the `L` edges of its pool alike. So of `X` closes an
-//! edge gets `X / L`, whatever is closed where, and it has at most what it had, if nothing is
-//! closed on it. For every edge to have `1 - tolerance` of its part, `t_i` connections, of all,
+//! edge gets `X / L`, whatever is closed where, and it can have no more than that and what it had.
+//! To be within `e` of its part `t_i` of all `C` connections, each needs `n_i + X / L >= (1 - e) t_i`;
+//! and since none may have more than `(1 + e) t_i`, there has to be room for all:
 //!
 //! ```text
-//! n_i + X / L >= (1 - tolerance) t_i    for all i, so
-//! X >= L max_i((1 - tolerance) t_i - n_i)
+//! sum_i min(n_i + X / L, (1 + e) t_i) >= C
 //! ```
 //!
-//! Where edges join that are empty, with all weights alike, that is `(1 - tolerance) C` for `C`
-//! connections, however many join (design, section 9).
+//! The least `X` that does both is the floor. Where up to half of all edges are new and empty, with
+//! weights all alike, it is `(1 - e) C`, however many they are (design, section 9).
 
-/// The least closes that bring edges with `connections` of equal load each to at least
-/// `1 - tolerance` of their parts, by `weights`.
+/// Halvings of the range in which the least is looked for.
+const STEPS: u32 = 100;
+
+/// The least closes that bring edges with `connections` of equal load each to within `tolerance` of
+/// their parts, by `weights`.
 #[must_use]
 pub fn closes_floor(connections: &[f64], weights: &[f64], tolerance: f64) -> f64 {
     let all: f64 = connections.iter().sum();
     let weight: f64 = weights.iter().sum();
-    let missing = connections.iter().zip(weights).map(|(connections, own)| {
-        let part = all * own / weight;
-        (1.0 - tolerance) * part - connections
-    });
-    missing.fold(0.0, f64::max) * connections.len() as f64
+    let edges: Vec<_> =
+        connections.iter().zip(weights).map(|(had, own)| (*had, all * own / weight)).collect();
+    let enough = |each: f64| {
+        let least = edges.iter().all(|(had, part)| had + each >= (1.0 - tolerance) * part);
+        let room: f64 =
+            edges.iter().map(|(had, part)| (had + each).min((1.0 + tolerance) * part)).sum();
+        least && room >= all * (1.0 - 1e-12)
+    };
+    let (mut low, mut high) = (0.0, all);
+    if enough(low) {
+        return 0.0;
+    }
+    for _ in 0..STEPS {
+        let middle = f64::midpoint(low, high);
+        if enough(middle) { high = middle } else { low = middle }
+    }
+    high * edges.len() as f64
 }
 
 /// The least closes where empty edges join others that are even, with weights all alike.
@@ -48,10 +63,11 @@ mod tests {
     }
 
     #[test]
-    fn weights_count_by_the_one_that_misses_most() {
-        // Of 700 on edges of weights 1, 2 and 4 the last should have 400, and has a third.
+    fn with_weights_there_has_to_be_room_on_the_light_ones_for_what_the_heavy_one_misses() {
+        // Of 700 on edges of weights 1, 2 and 4 the last should have 400 and has a third. It may miss
+        // 40, but the others may have 30 too many at most.
         let least = closes_floor(&[700.0 / 3.0; 3], &[1.0, 2.0, 4.0], 0.1);
-        assert!((least - 3.0 * (360.0 - 700.0 / 3.0)).abs() < 1e-6, "{least}");
+        assert!((least - 3.0 * (370.0 - 700.0 / 3.0)).abs() < 1e-6, "{least}");
         assert!(closes_floor(&[100.0, 200.0, 400.0], &[1.0, 2.0, 4.0], 0.1) <= 0.0);
     }
 }
