@@ -27,6 +27,9 @@ pub const MOST_OF_ALL: f64 = 0.1;
 /// There are enough where it has so many times its part by number.
 const MANY_TIMES: f64 = 4.0;
 
+/// Connections that are remembered as heavy.
+const MOST_HEAVY: usize = 16;
+
 /// Requests that tell what part a connection has.
 const ENOUGH: u64 = 32;
 
@@ -39,6 +42,7 @@ pub struct Heaviness {
     /// The ids alone, since each request is compared with all of them.
     ids: Vec<u64>,
     watched: Vec<Watched>,
+    heavy: Vec<Watched>,
     requests: u64,
     pairs: Pairs,
     faded_at: Option<Timestamp>,
@@ -70,6 +74,9 @@ impl Heaviness {
     pub fn observe(&mut self, connection: NamedConnection, requests: u64, now: Timestamp) {
         self.requests = self.requests.saturating_add(requests);
         self.pairs.all += requests as f64 * self.ids.len() as f64;
+        for heavy in self.heavy.iter_mut().filter(|heavy| heavy.connection == connection) {
+            heavy.own = heavy.own.saturating_add(requests);
+        }
         if self.ids.contains(&connection.id) {
             for watched in self.watched.iter_mut().filter(|other| other.connection == connection) {
                 watched.own = watched.own.saturating_add(requests);
@@ -84,11 +91,19 @@ impl Heaviness {
 
     /// Lets time pass: ends what was watched long enough.
     pub fn on_tick(&mut self, now: Timestamp) {
-        let Self { ids, watched, requests, pairs, faded_at } = self;
+        let Self { ids, watched, heavy, requests, pairs, faded_at } = self;
         watched.retain(|watched| {
-            now.since(watched.since) < WATCHED_FOR
-                || requests.saturating_sub(watched.after) < WATCHED_REQUESTS
+            let all = requests.saturating_sub(watched.after);
+            if now.since(watched.since) < WATCHED_FOR || all < WATCHED_REQUESTS {
+                return true;
+            }
+            // What is heavy stays known as such, but counts no more often than others do.
+            if watched.part(*requests) > MOST_OF_ALL && heavy.len() < MOST_HEAVY {
+                heavy.push(*watched);
+            }
+            false
         });
+        heavy.retain(|watched| watched.part(*requests) > MOST_OF_ALL);
         ids.clear();
         ids.extend(watched.iter().map(|watched| watched.connection.id));
         let elapsed = now.since(faded_at.replace(now).unwrap_or(now));
@@ -102,17 +117,25 @@ impl Heaviness {
     #[must_use]
     pub fn is_too_heavy(&self, connection: NamedConnection, connections: f64) -> bool {
         let most = MOST_OF_ALL.max(MANY_TIMES / connections);
-        let mut watched = self.watched.iter().filter(|other| other.connection == connection);
-        watched.any(|watched| {
-            let all = self.requests.saturating_sub(watched.after);
-            all >= ENOUGH && watched.own as f64 > most * all as f64
-        })
+        let known = self.heavy.iter().chain(&self.watched);
+        let mut known = known.filter(|watched| watched.connection == connection);
+        known.any(|watched| watched.part(self.requests) > most)
     }
 
     /// What was counted lately.
     #[must_use]
     pub fn pairs(&self) -> Pairs {
         self.pairs
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// Its part of the requests since, of `requests` in all; none where these are too few to tell.
+    fn part(&self, requests: u64) -> f64 {
+        let all = requests.saturating_sub(self.after);
+        if all < ENOUGH { 0.0 } else { self.own as f64 / all as f64 }
     }
 }
 

@@ -20,7 +20,7 @@ const STRETCHES_OF_LATE: u32 = 5;
 
 /// A load balancer that announces itself and has sent no request for so many of the usual gaps
 /// between its requests is idle, if that is longer.
-const GAPS_TO_IDLE: u32 = 8;
+const GAPS_TO_IDLE: u32 = 24;
 
 /// One that is not heard of for so many of its usual gaps is taken to be gone.
 const GAPS_TO_GONE: u32 = 8;
