@@ -79,10 +79,10 @@ impl Contender {
     pub(super) fn setup(self, conditions: Conditions) -> Setup {
         let Conditions { clients, settle_time } = conditions;
         match self {
-            Self::Nothing => of_envoy("no limit".to_owned(), json!({})),
+            Self::Nothing => of_envoy("no limit".to_owned(), &json!({})),
             Self::MaxConnectionDuration => {
                 let age = seconds(fixed_age(settle_time));
-                of_envoy(age.clone(), json!({ "max_connection_duration": age }))
+                of_envoy(age.clone(), &json!({ "max_connection_duration": age }))
             }
             Self::MaxConnectionDurationJitter => {
                 let age = seconds(least_age(settle_time, JITTER));
@@ -91,29 +91,29 @@ impl Contender {
                     "max_connection_duration": age,
                     "max_connection_duration_jitter": { "value": percent },
                 });
-                of_envoy(format!("{age}, jitter {percent:.0} %"), options)
+                of_envoy(format!("{age}, jitter {percent:.0} %"), &options)
             }
             Self::MaxRequestsPerConnection => {
                 let requests = requests_per_connection(settle_time, REQUESTS_PER_SECOND);
                 let options = json!({ "max_requests_per_connection": requests });
-                of_envoy(format!("{requests} requests"), options)
+                of_envoy(format!("{requests} requests"), &options)
             }
             Self::ChancePerResponse => {
                 let chance = chance_per_response(settle_time, REQUESTS_PER_SECOND);
-                let setup = of_envoy(format!("{:.2} %", chance * 100.0), json!({}));
+                let setup = of_envoy(format!("{:.2} %", chance * 100.0), &json!({}));
                 let fleet = FleetSpec { edge_lua: Some(closing_by_chance(chance)), ..setup.fleet };
                 Setup { fleet, ..setup }
             }
             Self::PerSecond => {
                 let rate = closes_per_second(settle_time, clients, EDGES);
                 let age = fixed_age(settle_time);
-                let parameters = format!("{rate:.1}/s, min_connection_age {}", seconds(age));
-                of_spillway(parameters, json!({ "per_second": rate }), age, conditions)
+                let parameters = format!("{rate}/s, min_connection_age {}", seconds(age));
+                of_spillway(parameters, &json!({ "per_second": rate }), age, conditions)
             }
             Self::MeanConnectionAge => {
                 let age = random_age(settle_time);
                 let rate = json!({ "mean_connection_age": in_json(age) });
-                of_spillway(seconds(age), rate, Duration::ZERO, conditions)
+                of_spillway(seconds(age), &rate, Duration::ZERO, conditions)
             }
             Self::Rebalance => {
                 let rate = json!({ "rebalance": {
@@ -121,7 +121,7 @@ impl Contender {
                     "max_per_second": clients,
                 } });
                 let parameters = format!("settle_time {}", seconds(settle_time));
-                of_spillway(parameters, rate, MIN_CONNECTION_AGE, conditions)
+                of_spillway(parameters, &rate, MIN_CONNECTION_AGE, conditions)
             }
         }
     }
@@ -138,7 +138,7 @@ pub(super) fn client(number: usize) -> LongLivedClient {
     LongLivedClient::new(protocol, pace, NAME.trim_end_matches('.'))
 }
 
-fn of_envoy(parameters: String, options: Value) -> Setup {
+fn of_envoy(parameters: String, options: &Value) -> Setup {
     let fleet = FleetSpec {
         edge_filters: false,
         node_filter: false,
@@ -150,7 +150,7 @@ fn of_envoy(parameters: String, options: Value) -> Setup {
 
 fn of_spillway(
     parameters: String,
-    close_rate: Value,
+    close_rate: &Value,
     min_connection_age: Duration,
     conditions: Conditions,
 ) -> Setup {
@@ -161,7 +161,7 @@ fn of_spillway(
     });
     // As many as there are: no limit decides anything here.
     let http = json!({ "max_closes_per_second": conditions.clients });
-    Setup { parameters, fleet: FleetSpec { node, http, ..plain() } }
+    Setup { parameters, fleet: FleetSpec { http, node, ..plain() } }
 }
 
 fn plain() -> FleetSpec {

@@ -42,7 +42,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_enum)]
     pub only: Vec<Contender>,
     /// Clients, each with one connection: half HTTP/1.1, half HTTP/2
-    #[arg(long, value_name = "N", default_value_t = 1_200)]
+    #[arg(long, value_name = "N", default_value_t = 900)]
     pub clients: usize,
     /// The time in which the load is to settle; the parameters of all follow from it
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]

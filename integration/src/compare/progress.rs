@@ -71,6 +71,6 @@ mod tests {
         assert_eq!(line(&Timeline::default()), None);
         let line = line(&synthetic::timeline(120)).expect("a line");
         assert!(line.starts_with("  120 s  load 3"), "{line}");
-        assert!(line.ends_with(" %  closes   857  failed 0"), "{line}");
+        assert!(line.ends_with(" %  closes   703  failed 0"), "{line}");
     }
 }

@@ -106,13 +106,15 @@ pub(super) fn table(results: &[ContenderResult]) -> String {
     text
 }
 
-/// Writes the result as JSON.
+/// Writes the result as JSON; the course of each run is in the report only.
 ///
 /// # Errors
 ///
 /// The file cannot be written.
 pub(super) fn write_json(path: &Path, comparison: &Comparison) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(comparison)?;
+    let mut comparison = comparison.clone();
+    comparison.contenders.iter_mut().for_each(|contender| contender.new_edge_share.clear());
+    let mut text = serde_json::to_string_pretty(&comparison)?;
     text.push('\n');
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

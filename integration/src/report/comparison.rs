@@ -65,7 +65,8 @@ pub struct ContenderResult {
     pub p99_ms: Option<f64>,
     /// The first failures, in words.
     pub failures: Vec<String>,
-    /// The new edge's part of all requests: (seconds since it joined, part).
+    /// The new edge's part of all requests: (seconds since it joined, part). For the report only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub new_edge_share: Vec<(f64, f64)>,
 }
 
@@ -102,38 +103,36 @@ fn page(comparison: &Comparison) -> Result<String> {
     figure(&mut html, "All contenders", &legend, &table(comparison));
     figure(&mut html, "The new edge's part of the load", &keys(comparison), &shares(comparison));
     let legend = format!(
-        "For each connection and hour, from {after_s:.0} s after the load was found even (or after its time was over)."
+        "For each connection and hour, scaled from the {after_s:.0} s after the load was found even, or its time was over."
     );
     figure(&mut html, "Closes once the load is even", &legend, &bars(comparison));
     html.push_str(&foot("Edges are Envoy load balancers.", comparison)?);
     Ok(html)
 }
 
-/// How the last contender that closes least compares with the busiest, in a sentence.
+/// Who closes least once the load is even, and how much the next one does, in a sentence.
 fn headline(comparison: &Comparison) -> String {
-    let settled = comparison.contenders.iter().filter(|contender| contender.settle_s.is_some());
-    let per_hour = |contender: &&ContenderResult| contender.closes_after_per_connection_hour;
-    let least = settled.clone().min_by(|a, b| per_hour(a).total_cmp(&per_hour(b)));
-    let most = settled.max_by(|a, b| per_hour(a).total_cmp(&per_hour(b)));
-    match (least, most) {
-        (Some(least), Some(most)) if least.name != most.name => format!(
-            "Once the load is even, {} closes {} times an hour, {} {}",
-            most.name,
-            rate(per_hour(&most)),
+    let per_hour = |contender: &ContenderResult| contender.closes_after_per_connection_hour;
+    let mut settled: Vec<_> =
+        comparison.contenders.iter().filter(|contender| contender.settle_s.is_some()).collect();
+    settled.sort_by(|a, b| per_hour(a).total_cmp(&per_hour(b)));
+    match settled.as_slice() {
+        [] => "The load did not get even".to_owned(),
+        [only] => format!("{}: load even after {:.0} s", only.name, only.settle_s.unwrap_or(0.0)),
+        [least, next, ..] => format!(
+            "Once the load is even, {} closes each connection {} times an hour; {}, the next, {} times",
             least.name,
-            rate(per_hour(&least)),
+            rate(per_hour(least)),
+            next.name,
+            rate(per_hour(next)),
         ),
-        (Some(only), _) => {
-            format!("{}: load even after {:.0} s", only.name, only.settle_s.unwrap_or(0.0))
-        }
-        (None, _) => "The load did not get even".to_owned(),
     }
 }
 
 fn table(comparison: &Comparison) -> String {
     let mut html = String::from(
         "<table class=\"contenders\"><thead><tr><th scope=\"col\">Contender</th><th scope=\"col\">Settled</th>\
-         <th scope=\"col\">Closes to settle</th><th scope=\"col\">Closes after, per connection and hour</th>\
+         <th scope=\"col\">Closes to settle</th><th scope=\"col\">Closes after / connection / hour</th>\
          <th scope=\"col\">Failed requests</th><th scope=\"col\">p99</th></tr></thead><tbody>\n",
     );
     for (i, contender) in comparison.contenders.iter().enumerate() {
@@ -189,7 +188,7 @@ fn shares(comparison: &Comparison) -> String {
     for (i, contender) in comparison.contenders.iter().enumerate() {
         let points = || contender.new_edge_share.iter().filter(|(at_s, _)| *at_s <= end_s);
         chart.line(&edge_class(i), points().map(|&(at_s, part)| (at_s, Some(part * 100.0))));
-        if let Some((_, part)) = points().last() {
+        if let Some((_, part)) = points().next_back() {
             labels.push(EndLabel {
                 class: edge_class(i),
                 value: part * 100.0,
@@ -260,7 +259,7 @@ mod tests {
     #[test]
     fn the_contenders_are_in_it_with_their_numbers() {
         let html = page(&comparison()).expect("a page");
-        assert!(html.contains("max_connection_duration closes 108 times an hour, rebalance 0.2"));
+        assert!(html.contains("rebalance closes each connection 0.2 times an hour; max_"));
         assert!(html.contains("<span class=\"uneven\">never</span>"), "{html}");
         assert_eq!(html.matches("<path class=\"line s").count(), 3);
         assert!(html.contains("width:100.00%") && html.contains("width:0.23%"));
