@@ -164,8 +164,15 @@ fn of_spillway(
     Setup { parameters, fleet: FleetSpec { http, node, ..plain() } }
 }
 
+/// Edges speak HTTP/2 to the nodes. Over HTTP/1, a moment in which a busy machine has no time for an
+/// edge makes it open hundreds of connections at once, some of which then time out.
 fn plain() -> FleetSpec {
-    FleetSpec { edges: EDGES, node_weights: vec![1; NODES], ..FleetSpec::default() }
+    FleetSpec {
+        edges: EDGES,
+        node_weights: vec![1; NODES],
+        upstream_http2: true,
+        ..FleetSpec::default()
+    }
 }
 
 /// What is written where nothing but Lua is at hand.
