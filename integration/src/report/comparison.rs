@@ -163,7 +163,10 @@ fn keys(comparison: &Comparison) -> String {
         String::from("In percent of all requests; even in the <i class=\"key band\"></i> band. ");
     for (i, contender) in comparison.contenders.iter().enumerate() {
         let (class, number, name) = (edge_class(i), i + 1, escape(&contender.name));
-        let _ = write!(html, " <i class=\"key {class}\"></i> {number} {name}");
+        let _ = write!(
+            html,
+            " <span class=\"keyed\"><i class=\"key {class}\"></i> {number} {name}</span>"
+        );
     }
     html
 }
