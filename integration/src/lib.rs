@@ -3,6 +3,7 @@
 pub mod application;
 pub mod artifacts;
 pub mod client;
+pub mod compare;
 pub mod demo;
 pub mod dns;
 pub mod envoy;
@@ -11,4 +12,5 @@ pub mod live;
 pub mod loopback;
 pub mod process;
 pub mod report;
+pub mod run;
 pub mod tls;

@@ -18,7 +18,7 @@ use super::resolve::Resolver;
 use super::stats::{ClientStats, ClientTotals, EdgeConnection};
 use crate::tls::TlsConfig;
 
-/// The clients of a pool start within this time.
+/// The clients of a pool start within this time, where nothing else is said.
 const START_SPREAD: Duration = Duration::from_secs(1);
 const POLL_PAUSE: Duration = Duration::from_millis(2);
 const FIRST_RECONNECT_PAUSE: Duration = Duration::from_millis(20);
@@ -152,6 +152,21 @@ impl ClientPool {
         resolvers: &[Resolver],
         port: u16,
     ) -> Result<Self> {
+        Self::start_over(START_SPREAD, count, spec, resolvers, port)
+    }
+
+    /// The same, spread over this time: so that the ages of connections are spread as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_behind`](Self::start_behind).
+    pub fn start_over(
+        spread: Duration,
+        count: usize,
+        spec: impl Fn(usize) -> LongLivedClient,
+        resolvers: &[Resolver],
+        port: u16,
+    ) -> Result<Self> {
         ensure!(!resolvers.is_empty(), "clients need a resolver");
         let stats = Arc::new(ClientStats::default());
         let (stop, stopped) = watch::channel(false);
@@ -164,7 +179,7 @@ impl ClientPool {
                 stats: Arc::clone(&stats),
                 stop: stopped.clone(),
             };
-            clients.spawn(client.run());
+            clients.spawn(client.run(spread.mul_f64(fastrand::f64())));
         }
         Ok(Self { stats, stop, clients })
     }
@@ -226,8 +241,8 @@ impl ClientPool {
 // === impl Client ===
 
 impl Client {
-    async fn run(self) {
-        if !self.pause(START_SPREAD.mul_f64(fastrand::f64())).await {
+    async fn run(self, start_after: Duration) {
+        if !self.pause(start_after).await {
             return;
         }
         let mut lanes = self.spec.lanes();

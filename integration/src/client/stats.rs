@@ -4,7 +4,7 @@
 //! has ended, so `requests = responses_ok + failed` holds at every moment.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,6 +94,20 @@ pub(super) struct EdgeConnection {
     stats: Arc<ClientStats>,
     edge: Arc<EdgeStats>,
     address: Ipv4Addr,
+}
+
+// === impl ClientTotals ===
+
+impl ClientTotals {
+    /// Connections to this address that have ended, whoever ended them and however.
+    #[must_use]
+    pub fn ended_on(&self, address: IpAddr) -> u64 {
+        let edge = match address {
+            IpAddr::V4(address) => self.edges.get(&address),
+            IpAddr::V6(_) => None,
+        };
+        edge.map_or(0, |edge| edge.opened.saturating_sub(edge.open))
+    }
 }
 
 // === impl Counter ===

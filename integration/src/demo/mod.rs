@@ -4,27 +4,18 @@
 //! Spillway it would get nothing, since connections stay where they are. The run is shown live
 //! and leaves a report and a JSON result. It fails if a single request does.
 
-mod course;
-mod interrupt;
 mod result;
-mod sampler;
 mod scenario;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Args;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-pub use interrupt::Interrupted;
-
-use crate::artifacts::{filters, workspace};
-use crate::envoy::locate;
+use crate::artifacts::workspace;
 use crate::fleet::Fleet;
+use crate::run::{self, allow_open_files, prepare_folder, unless_signalled};
 use crate::{live, report};
-
-/// Files a process may have open besides one for each client: logs, DNS, upstream connections.
-const FILES_BESIDES: u64 = 512;
 
 /// What the user can choose.
 #[derive(Args, Clone, Debug, Default)]
@@ -44,7 +35,7 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// Something that is needed is missing, the user has ended it ([`Interrupted`]), a file cannot
+/// Something that is needed is missing, the user has ended it ([`Interrupted`](run::Interrupted)), a file cannot
 /// be written, a request failed, or the load did not settle. Files are written in the last two
 /// cases also.
 pub async fn run(options: &Options) -> Result<()> {
@@ -53,20 +44,15 @@ pub async fn run(options: &Options) -> Result<()> {
     for path in [Some(&report_path), options.json.as_ref()].into_iter().flatten() {
         prepare_folder(path)?;
     }
-    allow_open_files(scenario::CLIENTS as u64 + FILES_BESIDES)?;
-    // Not under `unless_signalled`: until something runs, Ctrl-C may simply end us.
-    println!("Filters: building what has changed");
-    let filters = filters()?;
-    println!("Filters: {}", filters.directory.display());
-    let envoy = locate()?;
-    println!("Envoy:   {} ({})", envoy.version, envoy.path.display());
+    allow_open_files(scenario::CLIENTS)?;
+    run::tools()?;
 
-    let record = interrupt::unless_signalled(async {
+    let record = unless_signalled(async {
         println!("Fleet:   starting {} nodes and {} edges", scenario::NODES, scenario::EDGES);
         let mut fleet = Fleet::start(scenario::fleet()).await?;
         announce(&fleet);
         let mut view = live::choose(options.headless)?;
-        let record = course::run(&mut fleet, view.as_mut()).await?;
+        let record = run::run(&scenario::plan(), &mut fleet, view.as_mut()).await?;
         view.finish(&result::summary(&record));
         Ok(record)
     })
@@ -97,27 +83,4 @@ fn announce(fleet: &Fleet) {
         scenario::CLIENTS
     );
     println!("Policy:  {}", scenario::policy_in_words());
-}
-
-/// Makes the folder that a file is to be written to: better now than at the end of the run.
-fn prepare_folder(file: &std::path::Path) -> Result<()> {
-    let folder = file.parent().unwrap_or(file);
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("there is no folder for {}", file.display()))?;
-    ensure!(!file.is_dir(), "{} is a folder; name a file", file.display());
-    Ok(())
-}
-
-/// Raises the limit of open files as far as this process may; Envoys inherit it.
-fn allow_open_files(needed: u64) -> Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    ensure!(
-        hard >= needed,
-        "the demo needs {needed} open files, and the limit is {hard}; raise it (`ulimit -Hn`)"
-    );
-    if soft < needed {
-        setrlimit(Resource::RLIMIT_NOFILE, hard.min(needed), hard)
-            .context("cannot raise the limit of open files")?;
-    }
-    Ok(())
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::course::Record;
 use super::scenario::SETTLE_BOUND;
 use crate::client::ClientTotals;
 use crate::report::{LoadTable, Sample, Summary, Timeline};
+use crate::run::Record;
 
 /// The load "after" is the mean over so many seconds at the end.
 const AFTER_S: f64 = 10.0;
@@ -42,13 +42,13 @@ pub(super) struct DemoResult<'a> {
 
 /// The numbers of a run.
 pub(super) fn summary(record: &Record) -> Summary {
-    let Record { timeline, joined_s, clients } = record;
+    let Record { timeline, joined_s, settled_s, clients, .. } = record;
     let end_s = timeline.samples.last().map_or(0.0, |sample| sample.at_s);
     let first_after = timeline.samples.iter().find(|sample| sample.at_s >= *joined_s);
     let mut before = timeline.mean_load(joined_s - BEFORE_S, *joined_s);
     before.pop();
     Summary {
-        settle_s: timeline.settled_at(*joined_s).map(|settled_s| settled_s - joined_s),
+        settle_s: settled_s.map(|settled_s| settled_s - joined_s),
         closes: timeline
             .samples
             .last()
@@ -132,7 +132,9 @@ mod tests {
 
     fn record(seconds: u32) -> Record {
         let clients = ClientTotals { requests: 1_000, ..ClientTotals::default() };
-        Record { timeline: synthetic::timeline(seconds), joined_s: synthetic::JOIN_S, clients }
+        let (timeline, joined_s) = (synthetic::timeline(seconds), synthetic::JOIN_S);
+        let settled_s = timeline.settled_at(joined_s);
+        Record { timeline, joined_s, settled_s, judged_s: f64::from(seconds), clients }
     }
 
     #[test]

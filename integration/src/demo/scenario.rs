@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::client::{LongLivedClient, Pace, Protocol};
 use crate::fleet::{FleetSpec, NAME};
+use crate::run::{ClosesOf, Plan};
 
 /// Edges at the start; one more joins.
 pub(super) const EDGES: usize = 2;
@@ -23,16 +24,12 @@ pub(super) const PACES_PER_SECOND: (f64, f64) = (1.0, 2.0);
 /// Streams at once on an HTTP/2 connection.
 const HTTP2_STREAMS: u32 = 3;
 
-/// How far from the mean an edge's load may be to count as even (design.md, section 9).
-pub(super) const TOLERANCE: f64 = 0.1;
-/// A sample is taken so often.
-pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Request rates are means over so long.
-pub(super) const RATE_WINDOW: Duration = Duration::from_secs(5);
+/// The clients start within this time.
+const START_SPREAD: Duration = Duration::from_secs(1);
 /// From the first client to the start of the third edge.
-pub(super) const WARM_UP: Duration = Duration::from_secs(15);
+const WARM_UP: Duration = Duration::from_secs(15);
 /// "Stays so": the load has to be even for so long at the end.
-pub(super) const SETTLED_FOR: Duration = Duration::from_secs(20);
+const SETTLED_FOR: Duration = Duration::from_secs(20);
 /// After so long from the join the run ends, settled or not.
 pub(super) const SETTLE_BOUND: Duration = Duration::from_secs(80);
 /// An edge closes no more connections per second, whatever the nodes ask for.
@@ -41,6 +38,22 @@ const MAX_CLOSES_PER_SECOND: u32 = 40;
 /// The close-rate policy of the nodes, as their filter's configuration has it.
 pub(super) fn close_rate() -> Value {
     json!({ "rebalance": { "settle_time": "40s" } })
+}
+
+/// The course.
+pub(super) fn plan() -> Plan {
+    Plan {
+        title: "Spillway demo".to_owned(),
+        policy: policy_in_words(),
+        clients: CLIENTS,
+        client,
+        start_spread: START_SPREAD,
+        warm_up: WARM_UP,
+        settled_for: SETTLED_FOR,
+        settle_bound: SETTLE_BOUND,
+        after: Duration::ZERO,
+        closes_of: ClosesOf::Filters,
+    }
 }
 
 /// The fleet at the start.

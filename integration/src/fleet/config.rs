@@ -16,6 +16,7 @@ use crate::tls::TestCertificates;
 
 const LISTENER: &str = "/static_resources/listeners/0";
 const NETWORK_FILTERS: &str = "/static_resources/listeners/0/filter_chains/0/filters";
+const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const CLUSTER: &str = "/static_resources/clusters/0";
 
 /// An Envoy configuration being filled in.
@@ -147,6 +148,35 @@ impl Bootstrap {
             .with_context(|| format!("the configuration of {name} is not JSON"))?;
         lay_over(&mut json, overlay);
         *configuration = json!(json.to_string());
+        Ok(())
+    }
+
+    /// Lays `overlay` over the HTTP connection manager, field by field; a field that is `null`
+    /// there is taken out.
+    ///
+    /// # Errors
+    /// There is no HTTP connection manager.
+    pub fn connection_manager(&mut self, overlay: &Value) -> Result<()> {
+        let manager = self.filter(CONNECTION_MANAGER)?;
+        lay_over(manager.get_mut("typed_config").context("it has no configuration")?, overlay);
+        Ok(())
+    }
+
+    /// Puts a Lua filter with this code in front of the other HTTP filters.
+    ///
+    /// # Errors
+    /// There are no HTTP filters.
+    pub fn lua(&mut self, code: &str) -> Result<()> {
+        let filter = json!({
+            "name": "lua",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+                "default_source_code": { "inline_string": code },
+            },
+        });
+        let place = self.place_of(CONNECTION_MANAGER)?;
+        let filters = self.at(&format!("{place}/typed_config/http_filters"))?;
+        filters.as_array_mut().context("no list of filters")?.insert(0, filter);
         Ok(())
     }
 

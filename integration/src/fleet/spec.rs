@@ -43,6 +43,10 @@ pub struct FleetSpec {
     /// Whether the Spillway filter is in the nodes' chains. Without it an application can play
     /// a node that does as it pleases.
     pub node_filter: bool,
+    /// Laid over the HTTP connection manager of the edges, field by field.
+    pub edge_manager: Value,
+    /// The code of a Lua filter that edges have in front of all their other HTTP filters.
+    pub edge_lua: Option<String>,
     /// Laid over the configuration of the HTTP role.
     pub http: Value,
     /// Laid over the configuration of the connection role.
@@ -99,6 +103,8 @@ impl Default for FleetSpec {
             upstream_http2: false,
             edge_filters: true,
             node_filter: true,
+            edge_manager: json!({}),
+            edge_lua: None,
             http: json!({}),
             connection: json!({}),
             node: json!({}),
@@ -175,6 +181,10 @@ impl EdgeConfig<'_> {
             if !spec.native_drain {
                 bootstrap.without("spillway.connection")?;
             }
+        }
+        bootstrap.connection_manager(&spec.edge_manager)?;
+        if let Some(code) = &spec.edge_lua {
+            bootstrap.lua(code)?;
         }
         Ok(bootstrap)
     }

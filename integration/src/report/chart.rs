@@ -32,7 +32,9 @@ pub(super) struct Axes<'a> {
     pub unit: &'a str,
     /// The highest value to be shown.
     pub highest: f64,
-    /// The end of the run, in seconds.
+    /// The title of the horizontal axis: `seconds since the start`.
+    pub time: &'a str,
+    /// Its end, in seconds.
     pub end_s: f64,
     /// Vertical lines with their labels, in order of time.
     pub markers: &'a [Marker],
@@ -87,15 +89,15 @@ impl Chart {
         chart.put(format_args!(
             "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">\n"
         ));
-        chart.grid(axes.unit, step, top_value, end_s);
+        chart.grid(axes, step, top_value, end_s);
         for (marker, row) in axes.markers.iter().zip(rows) {
             chart.marker(marker, row);
         }
         chart
     }
 
-    fn grid(&mut self, unit: &str, step: f64, top_value: f64, end_s: f64) {
-        let (title, label_x) = (escape(unit), LEFT - 8.0);
+    fn grid(&mut self, axes: &Axes, step: f64, top_value: f64, end_s: f64) {
+        let (title, time, label_x) = (escape(axes.unit), escape(axes.time), LEFT - 8.0);
         self.put(format_args!("<text class=\"axis\" x=\"0\" y=\"12\">{title}</text>\n"));
         for tick in ticks(top_value, step) {
             let y = self.y.at(tick);
@@ -116,7 +118,7 @@ impl Chart {
             ));
         }
         self.put(format_args!(
-            "<text class=\"axis\" x=\"{RIGHT}\" y=\"{title_y:.1}\" text-anchor=\"end\">seconds since the start</text>\n"
+            "<text class=\"axis\" x=\"{RIGHT}\" y=\"{title_y:.1}\" text-anchor=\"end\">{time}</text>\n"
         ));
     }
 
@@ -277,6 +279,7 @@ mod tests {
             label: "a <chart>",
             unit: "requests per second",
             highest: 610.0,
+            time: "seconds since the start",
             end_s: 120.0,
             markers,
         })

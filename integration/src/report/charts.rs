@@ -8,6 +8,8 @@ use super::timeline::{EdgeSample, Sample, Timeline};
 
 /// How many colours `report.css` has for edges; after them dashes tell edges apart.
 const COLOURS: usize = 6;
+/// The horizontal axis of all three.
+const SINCE_START: &str = "seconds since the start";
 /// Closes come one by one: their rate is drawn as a mean over so many seconds to each side.
 const CLOSES_MEAN_REACH_S: f64 = 5.0;
 
@@ -47,6 +49,7 @@ pub(super) fn requests(run: &Timeline, markers: &[Marker]) -> String {
         label: "Requests per second of each edge over time, with the mean and the band around it",
         unit: "requests per second",
         highest: highest.fold(highest_of(run, rate_of), f64::max),
+        time: SINCE_START,
         end_s: run.duration_s(),
         markers,
     });
@@ -72,6 +75,7 @@ pub(super) fn connections(run: &Timeline, markers: &[Marker]) -> String {
         label: "Connections open on each edge over time",
         unit: "connections",
         highest: highest_of(run, count_of),
+        time: SINCE_START,
         end_s: run.duration_s(),
         markers,
     });
@@ -90,6 +94,7 @@ pub(super) fn closes(run: &Timeline, markers: &[Marker]) -> String {
         label: "Connections closed per second over time, against the rate wanted",
         unit: "closes per second",
         highest,
+        time: SINCE_START,
         end_s: run.duration_s(),
         markers,
     });

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use super::charts::{closes, connections, markers, requests};
 use super::load_table::table;
@@ -30,15 +31,7 @@ fn page(run: &Timeline, summary: &Summary) -> Result<String> {
     let changed_s = run.changed_at();
     let settled_s = summary.settle_s.map(|settle_s| changed_s.unwrap_or(0.0) + settle_s);
     let markers = markers(run, settled_s);
-    let (title, headline, deck) =
-        (escape(&run.title), escape(&headline(run, summary)), escape(&deck(summary)));
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{title}: {headline}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <header><p class=\"eyebrow\">{title}</p><h1>{headline}</h1><p class=\"deck\">{deck}</p></header>\n"
-    );
+    let mut html = head(&run.title, &headline(run, summary), &deck(summary));
     html.push_str(&tiles(summary));
     html.push_str(&facts(run));
 
@@ -60,15 +53,39 @@ fn page(run: &Timeline, summary: &Summary) -> Result<String> {
     );
     figure(&mut html, "Load per edge", &legend, &table(run, summary));
 
-    // `<` could end the element that it is in; in JSON strings it has another spelling.
-    let samples = serde_json::to_string(run)?.replace('<', "\\u003c");
-    let _ = write!(
-        html,
-        "<footer>Edges are Envoy load balancers. Settled: every edge within {band} of the mean, to the end of \
-         the run. The samples are in this file as JSON, in the element <code>#samples</code>.</footer>\n</main>\n\
-         <script type=\"application/json\" id=\"samples\">{samples}</script>\n</body>\n</html>\n"
-    );
+    html.push_str(&foot(
+        &format!(
+            "Edges are Envoy load balancers. Settled: every edge within {band} of the mean, to the end of the run."
+        ),
+        run,
+    )?);
     Ok(html)
+}
+
+/// A page up to its content: the title, the result in a sentence, and in another.
+pub(super) fn head(title: &str, headline: &str, deck: &str) -> String {
+    let (title, headline, deck) = (escape(title), escape(headline), escape(deck));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title}: {headline}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <header><p class=\"eyebrow\">{title}</p><h1>{headline}</h1><p class=\"deck\">{deck}</p></header>\n"
+    )
+}
+
+/// The end of a page: what is to be known of it (HTML), and what it was drawn from.
+///
+/// # Errors
+///
+/// `samples` is no JSON.
+pub(super) fn foot(text: &str, samples: &impl Serialize) -> Result<String> {
+    // `<` could end the element that it is in; in JSON strings it has another spelling.
+    let samples = serde_json::to_string(samples)?.replace('<', "\\u003c");
+    Ok(format!(
+        "<footer>{text} The samples are in this file as JSON, in the element <code>#samples</code>.</footer>\n</main>\n\
+         <script type=\"application/json\" id=\"samples\">{samples}</script>\n</body>\n</html>\n"
+    ))
 }
 
 /// The result in a sentence.
@@ -135,7 +152,7 @@ fn facts(run: &Timeline) -> String {
 }
 
 /// A titled part of the page; `legend` and `content` are HTML.
-fn figure(html: &mut String, title: &str, legend: &str, content: &str) {
+pub(super) fn figure(html: &mut String, title: &str, legend: &str, content: &str) {
     let _ = writeln!(
         html,
         "<figure><figcaption><h2>{}</h2><p>{legend}</p></figcaption>\n<div class=\"plot\">\n{content}</div></figure>",

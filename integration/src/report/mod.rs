@@ -8,6 +8,7 @@
 
 mod chart;
 mod charts;
+mod comparison;
 mod html;
 mod load_table;
 mod scale;
@@ -17,6 +18,7 @@ mod timeline;
 
 use serde::Serialize;
 
+pub use self::comparison::{Comparison, ContenderResult, write as write_comparison};
 pub use self::html::write;
 pub(crate) use self::scale::{nice_step, spread, time_step};
 pub use self::timeline::{EdgeName, EdgeSample, Event, Sample, Timeline};

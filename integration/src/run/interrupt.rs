@@ -34,7 +34,7 @@ impl std::error::Error for Interrupted {}
 /// # Errors
 ///
 /// Those of `work`; [`Interrupted`]; signals cannot be had.
-pub(super) async fn unless_signalled<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn unless_signalled<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;

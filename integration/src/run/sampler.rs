@@ -12,16 +12,26 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::Instant;
 
-use super::scenario::RATE_WINDOW;
+use super::RATE_WINDOW;
 use crate::client::ClientPool;
 use crate::envoy::Envoy;
 use crate::fleet::Fleet;
 use crate::report::{EdgeSample, Sample};
 
+/// Whose count of closes goes into the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClosesOf {
+    /// That of the edges' filters: clients that were told to close.
+    Filters,
+    /// That of the clients: connections that have ended, whoever ended them and however.
+    Clients,
+}
+
 /// Turns the fleet's counters into samples; to be asked about once a second.
 #[derive(Debug)]
 pub(super) struct Sampler {
     start: Instant,
+    closes_of: ClosesOf,
     /// One for each edge so far, in the order they joined.
     edges: Vec<EdgeReadings>,
     /// Closes of all edges at the sample before, and when.
@@ -45,9 +55,9 @@ struct Reading {
 
 impl Sampler {
     /// Starts the clock of the run.
-    pub fn start() -> Self {
+    pub fn start(closes_of: ClosesOf) -> Self {
         let start = Instant::now();
-        Self { start, edges: Vec::new(), before: (start, 0) }
+        Self { start, closes_of, edges: Vec::new(), before: (start, 0) }
     }
 
     /// Time since the start, in seconds.
@@ -73,7 +83,11 @@ impl Sampler {
         }
         self.edges.resize_with(fleet.edges().len(), EdgeReadings::default);
         for (edge, readings) in fleet.edges().iter().zip(&mut self.edges) {
-            readings.add(Reading::take(&edge.envoy).await?);
+            let mut reading = Reading::take(&edge.envoy).await?;
+            if self.closes_of == ClosesOf::Clients {
+                reading.closes = clients.totals().ended_on(edge.address.ip());
+            }
+            readings.add(reading);
         }
         let totals = clients.totals();
         let now = Instant::now();
