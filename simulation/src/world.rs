@@ -63,7 +63,7 @@ impl World {
     pub fn new(scenario: Scenario) -> Self {
         let mut random = Pcg64::seed_from_u64(scenario.seed);
         let clients = Clients::new(scenario.clients, scenario.pace, &mut random);
-        let names = Names::new(scenario.dns, scenario.pools());
+        let names = Names::new(scenario.dns, scenario.order, scenario.pools());
         let nodes = (0..scenario.modelled_nodes()).map(|number| VirtualNode {
             node: Node::new(scenario.node.clone(), random.random()),
             up: true,
