@@ -92,7 +92,9 @@ impl Names {
                 found.or(names.last()).map(|entry| entry.edge)
             }
             Order::Rotating => {
-                names.iter_mut().for_each(|entry| entry.behind += entry.weight);
+                for entry in names.iter_mut() {
+                    entry.behind += entry.weight;
+                }
                 let first = names.iter_mut().max_by(|a, b| a.behind.total_cmp(&b.behind))?;
                 first.behind -= all;
                 Some(first.edge)
@@ -123,12 +125,12 @@ mod tests {
         let dns = scenario::Dns { ttl: Duration::ZERO, resolvers: None };
         let mut names = Names::new(dns, order, 1);
         names.enter(&edges);
-        let mut named = vec![0; weights.len()];
+        let mut times = vec![0; weights.len()];
         for client in 0..400 {
             let edge = names.resolve(client, 0, &edges, 0.0, &mut random).unwrap();
-            named[edge as usize] += 1;
+            times[edge as usize] += 1;
         }
-        named
+        times
     }
 
     #[test]
@@ -139,7 +141,7 @@ mod tests {
 
     #[test]
     fn answers_by_chance_are_about_as_often() {
-        let named = named(Order::Random, &[1.0, 0.0, 3.0]);
-        assert!((75..125).contains(&named[0]) && named[1] == 0, "{named:?}");
+        let times = named(Order::Random, &[1.0, 0.0, 3.0]);
+        assert!((75..125).contains(&times[0]) && times[1] == 0, "{times:?}");
     }
 }

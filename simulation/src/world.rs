@@ -84,7 +84,9 @@ impl World {
             reconnecting: VecDeque::new(),
             header: String::new(),
         };
-        specs.into_iter().for_each(|spec| world.add_edge(spec));
+        for spec in specs {
+            world.add_edge(spec);
+        }
         for client in 0..world.clients.len() {
             #[allow(clippy::cast_possible_truncation, reason = "fewer clients than that")]
             let client = client as u32;
