@@ -60,7 +60,6 @@ impl Clients {
 #[allow(clippy::cast_possible_truncation, reason = "rates need no more than a single float")]
 fn rate(pace: Pace, client: usize, count: usize, random: &mut Pcg64) -> f32 {
     let rate = match pace {
-        Pace::Equal(rate) => rate,
         Pace::Between(least, most) => random.random_range(least..=most),
         Pace::Exponential(mean) => {
             Exp::new(1.0 / mean).map_or(mean, |exponential| exponential.sample(random))
@@ -70,7 +69,7 @@ fn rate(pace: Pace, client: usize, count: usize, random: &mut Pcg64) -> f32 {
         Pace::OneHeavy(rate, part) if client == 0 => {
             rate * (count - 1) as f64 * part / (1.0 - part)
         }
-        Pace::OneHeavy(rate, _) => rate,
+        Pace::Equal(rate) | Pace::OneHeavy(rate, _) => rate,
     };
     // Nobody is silent for ever.
     rate.max(1e-4) as f32

@@ -4,25 +4,35 @@ use rand::Rng;
 use rand_pcg::Pcg64;
 
 use crate::edge::Edge;
-use crate::scenario;
+use crate::scenario::{self, Order};
 
 /// The zone, and the resolvers between clients and it.
 #[derive(Debug)]
 pub struct Names {
-    /// For each pool its edges, each with the sum of weights up to its own.
-    zone: Vec<Vec<(u32, f64)>>,
+    /// For each pool its edges.
+    zone: Vec<Vec<Entry>>,
+    order: Order,
     ttl: f64,
     /// The address each resolver keeps for a pool, and until when (seconds); empty where clients
     /// ask anew.
     kept: Vec<Option<(u32, f64)>>,
 }
 
+/// An edge in the zone.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    edge: u32,
+    weight: f64,
+    /// How far it is behind its part of the answers, in answers times all weights.
+    behind: f64,
+}
+
 // === impl Names ===
 
 impl Names {
-    pub fn new(dns: scenario::Dns, pools: usize) -> Self {
+    pub fn new(dns: scenario::Dns, order: Order, pools: usize) -> Self {
         let kept = vec![None; dns.resolvers.unwrap_or(0) * pools];
-        Self { zone: vec![Vec::new(); pools], ttl: dns.ttl.as_secs_f64(), kept }
+        Self { zone: vec![Vec::new(); pools], order, ttl: dns.ttl.as_secs_f64(), kept }
     }
 
     /// Enters the edges that are there and have a weight in DNS.
@@ -30,9 +40,8 @@ impl Names {
         self.zone.iter_mut().for_each(Vec::clear);
         for (number, edge) in (0..).zip(edges) {
             if edge.up && edge.dns_weight > 0.0 {
-                let names = &mut self.zone[edge.spec.pool];
-                let before = names.last().map_or(0.0, |(_, sum)| *sum);
-                names.push((number, before + edge.dns_weight));
+                let entry = Entry { edge: number, weight: edge.dns_weight, behind: 0.0 };
+                self.zone[edge.spec.pool].push(entry);
             }
         }
     }
@@ -69,10 +78,71 @@ impl Names {
         Some(edge)
     }
 
-    fn answer(&self, pool: usize, random: &mut Pcg64) -> Option<u32> {
-        let names = &self.zone[pool];
-        let drawn = random.random::<f64>() * names.last()?.1;
-        let place = names.partition_point(|(_, sum)| *sum <= drawn);
-        names.get(place).map(|(edge, _)| *edge)
+    fn answer(&mut self, pool: usize, random: &mut Pcg64) -> Option<u32> {
+        let names = &mut self.zone[pool];
+        let all: f64 = names.iter().map(|entry| entry.weight).sum();
+        match self.order {
+            Order::Random => {
+                let drawn = random.random::<f64>() * all;
+                let mut sum = 0.0;
+                let found = names.iter().find(|entry| {
+                    sum += entry.weight;
+                    drawn < sum
+                });
+                // Sums are rounded: what is drawn may be beyond the last by a hair.
+                found.or(names.last()).map(|entry| entry.edge)
+            }
+            Order::Rotating => {
+                for entry in names.iter_mut() {
+                    entry.behind += entry.weight;
+                }
+                let first = names.iter_mut().max_by(|a, b| a.behind.total_cmp(&b.behind))?;
+                first.behind -= all;
+                Some(first.edge)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::SeedableRng;
+    use redistribution::close_rate::PerSecond;
+
+    use super::*;
+    use crate::scenario::EdgeSpec;
+
+    /// How often each of the edges with these weights is named in 400 answers.
+    fn named(order: Order, weights: &[f64]) -> Vec<usize> {
+        let mut random = Pcg64::seed_from_u64(1);
+        let edge = |(number, weight): (usize, &f64)| {
+            let mut random = Pcg64::seed_from_u64(2);
+            let edge = Edge::new(number, EdgeSpec::default(), PerSecond::MAX, &mut random);
+            Edge { dns_weight: *weight, ..edge }
+        };
+        let edges: Vec<_> = weights.iter().enumerate().map(edge).collect();
+        let dns = scenario::Dns { ttl: Duration::ZERO, resolvers: None };
+        let mut names = Names::new(dns, order, 1);
+        names.enter(&edges);
+        let mut times = vec![0; weights.len()];
+        for client in 0..400 {
+            let edge = names.resolve(client, 0, &edges, 0.0, &mut random).unwrap();
+            times[edge as usize] += 1;
+        }
+        times
+    }
+
+    #[test]
+    fn answers_in_rotation_are_exact() {
+        assert_eq!(named(Order::Rotating, &[1.0, 1.0]), [200, 200]);
+        assert_eq!(named(Order::Rotating, &[1.0, 0.0, 3.0]), [100, 0, 300]);
+    }
+
+    #[test]
+    fn answers_by_chance_are_about_as_often() {
+        let times = named(Order::Random, &[1.0, 0.0, 3.0]);
+        assert!((75..125).contains(&times[0]) && times[1] == 0, "{times:?}");
     }
 }

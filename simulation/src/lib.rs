@@ -28,5 +28,5 @@ mod world;
 
 pub use course::{Course, Moment};
 pub use floor::{closes_floor, least_to_join};
-pub use scenario::{Dns, EdgeSpec, Model, Pace, Scenario};
+pub use scenario::{Dns, EdgeSpec, Model, Order, Pace, Scenario};
 pub use world::World;

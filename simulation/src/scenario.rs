@@ -19,6 +19,8 @@ pub struct Scenario {
     pub pace: Pace,
     /// How names are resolved.
     pub dns: Dns,
+    /// Which edge an answer of DNS names first.
+    pub order: Order,
     /// From a close to the new connection, DNS not included.
     pub reconnect: Duration,
     /// Mean time after which a client leaves by itself and connects anew, if it ever does.
@@ -69,6 +71,16 @@ pub struct Dns {
     pub resolvers: Option<usize>,
 }
 
+/// Which edge an answer of DNS names first: each has its part of the answers by its weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Any, by chance.
+    #[default]
+    Random,
+    /// The one that is furthest behind its part: with equal weights all in turn.
+    Rotating,
+}
+
 /// What is modelled singly, and what is aggregated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Model {
@@ -91,6 +103,7 @@ impl Default for Scenario {
             clients: 6_000,
             pace: Pace::Equal(1.0),
             dns: Dns { ttl: Duration::ZERO, resolvers: None },
+            order: Order::default(),
             reconnect: Duration::from_millis(200),
             lifetime: None,
             announce: Duration::from_secs(1),

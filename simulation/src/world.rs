@@ -64,7 +64,7 @@ impl World {
     pub fn new(scenario: Scenario) -> Self {
         let mut random = Pcg64::seed_from_u64(scenario.seed);
         let clients = Clients::new(scenario.clients, scenario.pace, &mut random);
-        let names = Names::new(scenario.dns, scenario.pools());
+        let names = Names::new(scenario.dns, scenario.order, scenario.pools());
         let nodes = (0..scenario.modelled_nodes()).map(|number| VirtualNode {
             node: Node::new(scenario.node.clone(), random.random()),
             up: true,
@@ -85,7 +85,9 @@ impl World {
             reconnecting: VecDeque::new(),
             header: String::new(),
         };
-        specs.into_iter().for_each(|spec| world.add_edge(spec));
+        for spec in specs {
+            world.add_edge(spec);
+        }
         for client in 0..world.clients.len() {
             #[allow(clippy::cast_possible_truncation, reason = "fewer clients than that")]
             let client = client as u32;

@@ -72,7 +72,7 @@ impl Bootstrap {
     }
 
     /// Announces the load balancer under `id` in the health checks of its nodes, which are
-    /// made every `interval`. They have to tell its weight too: a node takes the last one it heard.
+    /// made every `interval`. They have to tell its weight too: nodes go by it until a request says.
     ///
     /// # Errors
     /// The configuration has no such place.

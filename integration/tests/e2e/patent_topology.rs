@@ -11,7 +11,7 @@ use integration::fleet::{Fleet, FleetSpec};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{eventually, lb, mixed_clients};
+use crate::support::{PATIENCE, eventually, eventually_within, gauge, lb, mixed_clients};
 
 const CLIENTS: usize = 240;
 const PACE: f64 = 2.0;
@@ -111,17 +111,20 @@ fn assert_uneven(fleet: &Fleet, clients: &ClientPool) {
     assert!(open[0] >= 5 * open[1] / 2, "{open:?}");
 }
 
-// TODO(merge): the policy that says so.
-// async fn assert_said(fleet: &Fleet) -> Result<()> {
-//     for node in fleet.nodes() {
-//         let stats = node.envoy.stats().await?;
-//         assert_eq!(stats.gauge("wasmcustom.spillway.node.pools_alone"), 1, "{}", node.name);
-//         let log = node.envoy.log_text();
-//         let lines = log.lines().filter(|line| line.contains("is the only load balancer heard of"));
-//         assert_eq!(lines.count(), 1, "{}: {log}", node.name);
-//     }
-//     Ok(())
-// }
+/// All nodes say that there is nobody to compare with: the metric at all times, the log once. They
+/// give others half a minute to be heard of first.
+async fn assert_said(fleet: &Fleet) -> Result<()> {
+    eventually_within(2 * PATIENCE, "they say that they hear of one only", || async {
+        Ok(gauge(fleet, "pools_alone").await? == [1; 4])
+    })
+    .await;
+    for node in fleet.nodes() {
+        let log = node.envoy.log_text();
+        let lines = log.lines().filter(|line| line.contains("is the only load balancer heard of"));
+        assert_eq!(lines.count(), 1, "{}: {log}", node.name);
+    }
+    Ok(())
+}
 
 #[tokio::test]
 async fn each_edge_closes_at_the_rate_of_the_policy() -> Result<()> {
@@ -144,7 +147,7 @@ async fn rebalance_has_nobody_to_compare_with_and_closes_the_floor_only() -> Res
         let close_rate = json!({ "rebalance": { "settle_time": "20s" } });
         let (fleet, clients) = start(&close_rate, [3, 1]).await?;
         assert_uneven(&fleet, &clients);
-        // TODO(merge): assert_said(&fleet).await?;
+        assert_said(&fleet).await?;
         assert_rates(fleet, clients, |_| 0.0).await
     };
     let floor = async {
@@ -152,7 +155,7 @@ async fn rebalance_has_nobody_to_compare_with_and_closes_the_floor_only() -> Res
         let close_rate = json!({ "rebalance": { "settle_time": "20s", "floor": floor } });
         let (fleet, clients) = start(&close_rate, [3, 1]).await?;
         assert_uneven(&fleet, &clients);
-        // TODO(merge): assert_said(&fleet).await?;
+        assert_said(&fleet).await?;
         assert_rates(fleet, clients, |seen| seen.open / 30.0).await
     };
     tokio::try_join!(nothing, floor)?;

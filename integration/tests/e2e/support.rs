@@ -24,6 +24,9 @@ use tokio::time::{Instant, sleep};
 /// How long a condition may take to come true; machines are slow at times.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Conditions are often asked of Envoy, whose answer costs some milliseconds.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The time in which a [`rebalancing`] fleet is to be even.
 pub const SETTLE_TIME: Duration = Duration::from_secs(20);
 
@@ -48,7 +51,7 @@ pub async fn eventually_within<F: Future<Output = Result<bool>>>(
             return;
         }
         assert!(start.elapsed() < time, "in {time:?} never: {what} ({holds:?})");
-        sleep(Duration::from_millis(20)).await;
+        sleep(LOOK_INTERVAL).await;
     }
 }
 

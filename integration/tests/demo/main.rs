@@ -1,4 +1,9 @@
-//! `cargo demo` as a user runs it: what it leaves behind, and that nothing of it stays running.
+//! `cargo demo` as a user runs it: what it leaves behind, that it is as simulated, and that nothing
+//! of it stays running.
+//!
+//! One run is looked at; `SPILLWAY_RUNS=5` makes five.
+
+mod agreement;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,6 +19,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use agreement::Simulated;
+
 /// A run takes about a minute; the filters may have to be built first.
 const RUN_BOUND: Duration = Duration::from_mins(5);
 /// From a signal to the end.
@@ -27,7 +34,21 @@ const TOLERANCE: f64 = 0.15;
 static CORES: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test]
-async fn a_run_settles_and_leaves_a_result_and_a_report() -> Result<()> {
+async fn a_run_settles_as_simulated_and_leaves_a_result_and_a_report() -> Result<()> {
+    let runs = std::env::var("SPILLWAY_RUNS").map_or(Ok(1), |runs| {
+        runs.parse::<u32>().context("SPILLWAY_RUNS is to be a number of runs")
+    })?;
+    let simulated = Simulated::runs();
+    for _ in 0..runs {
+        let result = run().await?;
+        result_makes_sense(&result);
+        simulated.assert_like(&result);
+    }
+    Ok(())
+}
+
+/// Runs it once, and gives back its result.
+async fn run() -> Result<Value> {
     let _cores = CORES.lock().await;
     let directory = tempfile::tempdir()?;
     // A folder that is not there yet is made.
@@ -43,9 +64,8 @@ async fn a_run_settles_and_leaves_a_result_and_a_report() -> Result<()> {
     assert!(said.contains("-- edge-3 joins"), "{said}");
     assert!(said.contains("settled in "), "{said}");
     assert!(said.contains(&format!("Report:  {}", report.display())), "{said}");
-    result_makes_sense(&serde_json::from_str(&std::fs::read_to_string(&json)?)?);
     report_is_complete_in_itself(&std::fs::read_to_string(&report)?);
-    Ok(())
+    Ok(serde_json::from_str(&std::fs::read_to_string(&json)?)?)
 }
 
 fn result_makes_sense(result: &Value) {
