@@ -11,4 +11,5 @@ pub mod live;
 pub mod loopback;
 pub mod process;
 pub mod report;
+pub mod simulate;
 pub mod tls;

@@ -81,6 +81,8 @@ async fn its_commands_run() -> Result<()> {
         match command.as_str() {
             // Run by tests/demo.rs, through the binary that the alias stands for.
             "cargo demo" => assert!(aliases.contains("demo = \"run"), "{aliases}"),
+            // Run by tests/simulate.rs, likewise.
+            "cargo simulate" => assert!(aliases.contains("simulate = \"run"), "{aliases}"),
             // This is it.
             "cargo test" => {}
             build if build.starts_with("cargo build") => {

@@ -13,7 +13,7 @@ use crate::scenario::EdgeSpec;
 
 /// Rates are classed by powers of two from 2^-16 on.
 const LEAST_EXPONENT: i32 = -16;
-const CLASSES: usize = 48;
+const CLASSES: u8 = 48;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ fn stamper(id: &str, spec: &EdgeSpec, vm: VmToken) -> Stamper {
 impl Seats {
     pub fn seat(&mut self, client: u32, clients: &mut Clients) {
         if self.classes.is_empty() {
-            self.classes.resize(CLASSES, Class::default());
+            self.classes.resize(CLASSES.into(), Class::default());
         }
         let rate = clients.rate[client as usize];
         let class = &mut self.classes[class_of(rate)];
@@ -149,7 +149,7 @@ impl Seats {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
 fn class_of(rate: f32) -> usize {
-    (rate.log2().floor() as i32 - LEAST_EXPONENT).clamp(0, CLASSES as i32 - 1) as usize
+    (rate.log2().floor() as i32 - LEAST_EXPONENT).clamp(0, i32::from(CLASSES) - 1) as usize
 }
 
 /// How often something happens that happens `mean` times on average.
