@@ -13,4 +13,5 @@ pub mod loopback;
 pub mod process;
 pub mod report;
 pub mod run;
+pub mod simulate;
 pub mod tls;

@@ -83,6 +83,8 @@ async fn its_commands_run() -> Result<()> {
             "cargo demo" => assert!(aliases.contains("demo = \"run"), "{aliases}"),
             // Run by tests/compare.rs in a short form, through that binary too.
             "cargo compare" => assert!(aliases.contains("compare = \"run"), "{aliases}"),
+            // Run by tests/simulate.rs, likewise.
+            "cargo simulate" => assert!(aliases.contains("simulate = \"run"), "{aliases}"),
             // This is it.
             "cargo test" => {}
             build if build.starts_with("cargo build") => {

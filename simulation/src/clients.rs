@@ -60,16 +60,16 @@ impl Clients {
 #[allow(clippy::cast_possible_truncation, reason = "rates need no more than a single float")]
 fn rate(pace: Pace, client: usize, count: usize, random: &mut Pcg64) -> f32 {
     let rate = match pace {
+        Pace::OneHeavy(rate, part) if client == 0 => {
+            rate * (count - 1) as f64 * part / (1.0 - part)
+        }
+        Pace::Equal(rate) | Pace::OneHeavy(rate, _) => rate,
         Pace::Between(least, most) => random.random_range(least..=most),
         Pace::Exponential(mean) => {
             Exp::new(1.0 / mean).map_or(mean, |exponential| exponential.sample(random))
         }
         Pace::Pareto(mean, shape) => Pareto::new(mean * (shape - 1.0) / shape, shape)
             .map_or(mean, |pareto| pareto.sample(random)),
-        Pace::OneHeavy(rate, part) if client == 0 => {
-            rate * (count - 1) as f64 * part / (1.0 - part)
-        }
-        Pace::Equal(rate) | Pace::OneHeavy(rate, _) => rate,
     };
     // Nobody is silent for ever.
     rate.max(1e-4) as f32

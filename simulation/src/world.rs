@@ -187,6 +187,19 @@ impl World {
         self.nodes.iter().filter(|node| node.up).map(|node| &node.node)
     }
 
+    /// Every edge as it is now.
+    #[must_use]
+    pub fn edges_now(&self) -> Vec<Moment> {
+        let edges = self.edges.iter().map(|edge| Moment {
+            up: edge.up,
+            rate: edge.seats.rate,
+            weight: edge.spec.weight,
+            connections: edge.seats.count,
+            pool: edge.spec.pool,
+        });
+        edges.collect()
+    }
+
     /// How often each client was closed.
     #[must_use]
     pub fn closes_per_client(&self) -> &[u8] {
@@ -223,14 +236,7 @@ impl World {
     }
 
     fn observe(&mut self) {
-        let edges = self.edges.iter().map(|edge| Moment {
-            up: edge.up,
-            rate: edge.seats.rate,
-            weight: edge.spec.weight,
-            connections: edge.seats.count,
-            pool: edge.spec.pool,
-        });
-        self.course.observe(self.step as f64 * STEP, edges.collect());
+        self.course.observe(self.now(), self.edges_now());
     }
 
     /// The health checks of an edge, each node's in its turn.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use integration::run::Interrupted;
-use integration::{compare, demo};
+use integration::{compare, demo, simulate};
 
 /// As a shell reports a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -43,6 +43,15 @@ enum Command {
     /// Exit code: 0 if rebalance (where it takes part) settled and failed no request, 1 if not,
     /// 130 if ended early (Ctrl-C, SIGTERM).
     Compare(compare::Options),
+    /// The decisions of nodes and edges at fleet size, in simulated time
+    ///
+    /// Runs the code of `redistribution` as the filters do, among simulated clients, DNS and
+    /// edges. By default a load balancer joins two others with 6,000 connections. Up to 1,000
+    /// load balancers, 10,000 nodes and 10 million connections are meant to fit; what has to be
+    /// aggregated for that is said.
+    ///
+    /// Exit code: 0 if the load settled (in every run), 1 if not.
+    Simulate(simulate::Options),
 }
 
 #[tokio::main]
@@ -61,5 +70,6 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Demo(options) => demo::run(&options).await,
         Command::Compare(options) => compare::run(&options).await,
+        Command::Simulate(options) => simulate::run(&options),
     }
 }

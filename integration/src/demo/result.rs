@@ -61,7 +61,9 @@ pub(super) fn summary(record: &Record) -> Summary {
                 sample.edges.iter().map(|edge| edge.requests_per_second).collect()
             }),
             after: timeline.mean_load(end_s - AFTER_S, end_s),
+            means: None,
         },
+        simulated: None,
     }
 }
 

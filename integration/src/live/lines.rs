@@ -85,7 +85,7 @@ pub(super) fn result(names: &[EdgeName], summary: &Summary) -> String {
         grouped(summary.requests),
         grouped(summary.failed_requests),
     );
-    let LoadTable { before, at, after } = &summary.load;
+    let LoadTable { before, at, after, .. } = &summary.load;
     if before.is_empty() && at.is_empty() && after.is_empty() {
         return text;
     }

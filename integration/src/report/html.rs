@@ -55,7 +55,7 @@ fn page(run: &Timeline, summary: &Summary) -> Result<String> {
 
     html.push_str(&foot(
         &format!(
-            "Edges are Envoy load balancers. Settled: every edge within {band} of the mean, to the end of the run."
+            "Edges are load balancers. Settled: every edge within {band} of the mean, to the end of the run."
         ),
         run,
     )?);
@@ -109,6 +109,9 @@ fn headline(run: &Timeline, summary: &Summary) -> String {
 fn deck(summary: &Summary) -> String {
     let (closes, requests) = (grouped(summary.closes), grouped(summary.requests));
     let were = if summary.closes == 1 { "connection was" } else { "connections were" };
+    if let Some(simulated) = &summary.simulated {
+        return format!("{closes} {were} closed in the run. {}", simulated.fleet);
+    }
     let failed = if summary.failed_requests == 0 {
         "None".to_owned()
     } else {
@@ -123,12 +126,17 @@ fn tiles(summary: &Summary) -> String {
         None => ("bad", "not yet".to_owned()),
     };
     let failed = if summary.failed_requests == 0 { "good" } else { "bad" };
-    let tiles = [
-        (settled.0, settled.1, "until settled"),
-        ("", grouped(summary.closes), "connections closed"),
-        ("", grouped(summary.requests), "requests"),
-        (failed, grouped(summary.failed_requests), "failed requests"),
+    let mut tiles = vec![
+        (settled.0, settled.1, "until settled".to_owned()),
+        ("", grouped(summary.closes), "connections closed".to_owned()),
     ];
+    if let Some(simulated) = &summary.simulated {
+        let more = simulated.tiles.iter();
+        tiles.extend(more.map(|(value, name)| ("", escape(value), escape(name))));
+    } else {
+        tiles.push(("", grouped(summary.requests), "requests".to_owned()));
+        tiles.push((failed, grouped(summary.failed_requests), "failed requests".to_owned()));
+    }
     let mut html = String::from("<section class=\"tiles\">\n");
     for (class, value, name) in tiles {
         let _ = writeln!(
@@ -142,11 +150,14 @@ fn tiles(summary: &Summary) -> String {
 
 fn facts(run: &Timeline) -> String {
     let edges = run.edges.len();
+    let envoy = match run.envoy_version.as_str() {
+        "" => String::new(),
+        version => format!("<div><dt>Envoy</dt><dd>{}</dd></div>", escape(version)),
+    };
     format!(
-        "<dl class=\"facts\"><div><dt>Policy</dt><dd>{}</dd></div><div><dt>Envoy</dt><dd>{}</dd></div>\
-         <div><dt>Edges</dt><dd>{edges}</dd></div><div><dt>Length of the run</dt><dd>{:.0} s</dd></div></dl>\n",
+        "<dl class=\"facts\"><div><dt>Policy</dt><dd>{}</dd></div>{envoy}\
+         <div><dt>Edges shown</dt><dd>{edges}</dd></div><div><dt>Length of the run</dt><dd>{:.0} s</dd></div></dl>\n",
         escape(&run.policy),
-        escape(&run.envoy_version),
         run.duration_s(),
     )
 }

@@ -11,6 +11,10 @@ pub(super) fn table(run: &Timeline, summary: &Summary) -> String {
     let load = &summary.load;
     let columns = [&load.before, &load.at, &load.after];
     let highest = columns.into_iter().flatten().copied().fold(0.0, f64::max);
+    let means: Vec<_> = match &load.means {
+        Some(means) => means.iter().copied().map(Some).collect(),
+        None => columns.into_iter().map(|column| mean(column)).collect(),
+    };
     let mut html = String::from(
         "<table><thead><tr><th scope=\"col\">Edge</th><th scope=\"col\">Before</th>\
          <th scope=\"col\">At the change</th><th scope=\"col\">At the end</th></tr></thead><tbody>\n",
@@ -21,22 +25,28 @@ pub(super) fn table(run: &Timeline, summary: &Summary) -> String {
             html,
             "<tr><th scope=\"row\" class=\"{class}\"><i class=\"dot\"></i>{name} <small>{address}</small></th>"
         );
-        for column in columns {
-            html.push_str(&cell(column, i, highest, run.tolerance, &class));
+        for (column, mean) in columns.into_iter().zip(&means) {
+            html.push_str(&cell(column, i, (highest, *mean), run.tolerance, &class));
         }
         html.push_str("</tr>\n");
     }
     html.push_str("</tbody><tfoot><tr><th scope=\"row\">Mean</th>");
-    for column in columns {
-        let text = mean(column).map_or("–".to_owned(), |mean| format!("{}/s", rate(mean)));
+    for mean in means {
+        let text = mean.map_or("–".to_owned(), |mean| format!("{}/s", rate(mean)));
         let _ = write!(html, "<td><span class=\"value\">{text}</span></td>");
     }
     html.push_str("</tr></tfoot></table>\n");
     html
 }
 
-fn cell(column: &[f64], edge: usize, highest: f64, tolerance: f64, class: &str) -> String {
-    let (Some(&value), Some(mean)) = (column.get(edge), mean(column)) else {
+fn cell(
+    column: &[f64],
+    edge: usize,
+    (highest, mean): (f64, Option<f64>),
+    tolerance: f64,
+    class: &str,
+) -> String {
+    let (Some(&value), Some(mean)) = (column.get(edge), mean) else {
         return "<td class=\"absent\">not there yet</td>".to_owned();
     };
     let width = if highest > 0.0 { value / highest * 100.0 } else { 0.0 };

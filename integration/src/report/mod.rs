@@ -37,6 +37,18 @@ pub struct Summary {
     pub failed_requests: u64,
     /// The load of every edge before, at and after the change.
     pub load: LoadTable,
+    /// What there is to say of a run in simulated time; `None` on real Envoys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<Simulated>,
+}
+
+/// What a report says of a run in simulated time, instead of requests sent and failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Simulated {
+    /// The fleet, in a sentence or two.
+    pub fleet: String,
+    /// Numbers to be shown large, each with what it is.
+    pub tiles: Vec<(String, String)>,
 }
 
 /// Requests per second of each edge, in the order of [`Timeline::edges`].
@@ -50,6 +62,9 @@ pub struct LoadTable {
     pub at: Vec<f64>,
     /// At the end of the run.
     pub after: Vec<f64>,
+    /// The mean of all edges in each column, where the columns show some of them only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub means: Option<Vec<f64>>,
 }
 
 /// A count with its thousands set apart: `61,234`.

@@ -46,6 +46,7 @@ pub(crate) fn timeline(seconds: u32) -> Timeline {
         Sample {
             at_s,
             edges,
+            mean: None,
             closes_per_second: just_now,
             closes_wanted_per_second: wanted,
             requests: whole(requests),
@@ -86,7 +87,9 @@ pub(crate) fn summary(run: &Timeline) -> Summary {
             before,
             at: run.mean_load(JOIN_S + 1.0, JOIN_S + 1.0),
             after: run.mean_load(last.at_s - 9.0, last.at_s),
+            means: None,
         },
+        simulated: None,
     }
 }
 

@@ -15,7 +15,7 @@ const SETTLED_FOR_AT_LEAST_S: f64 = 5.0;
 pub struct Timeline {
     /// What was run, for the head of a report: `Spillway demo`.
     pub title: String,
-    /// The version of the Envoy binary, such as `1.40.0`.
+    /// The version of the Envoy binary, such as `1.40.0`; empty where there was none.
     pub envoy_version: String,
     /// The close-rate policy in words, such as `mean_connection_age 60s`.
     pub policy: String,
@@ -55,6 +55,9 @@ pub struct Sample {
     pub at_s: f64,
     /// One entry for each of [`Timeline::edges`].
     pub edges: Vec<EdgeSample>,
+    /// The mean request rate of all edges, where [`Timeline::edges`] stand for more than themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
     /// Connections closed per second, over all edges.
     pub closes_per_second: f64,
     /// The close rate that the policy wanted, over all edges.
@@ -153,6 +156,9 @@ impl Sample {
     /// there is no such edge.
     #[must_use]
     pub fn mean_requests_per_second(&self) -> Option<f64> {
+        if self.mean.is_some() {
+            return self.mean;
+        }
         let up = self.edges.iter().filter(|edge| edge.up);
         let (count, sum) =
             up.fold((0_u32, 0.0), |(count, sum), edge| (count + 1, sum + edge.requests_per_second));

@@ -99,6 +99,7 @@ impl Sampler {
         Ok(Sample {
             at_s: (now - self.start).as_secs_f64(),
             edges: samples,
+            mean: None,
             closes_per_second: per_second(closes_before, closes, now - before),
             closes_wanted_per_second: wanted_millis as f64 / 1_000.0,
             requests: totals.requests,

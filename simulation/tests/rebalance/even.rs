@@ -41,7 +41,7 @@ fn an_hour_costs_no_more_than_one_close_for_a_hundred_connections() {
 
 #[test]
 fn so_it_is_with_a_thousand_edges() {
-    let cases = [(20, 1_000.0), (200, 100_000.0), (10_000, 100_000.0)];
+    let cases = [(20, 1_000.0), (200, 100_000.0)];
     let closes = each_seed(cases.len() as u64, |case| {
         let (each, requests) = cases[usize::try_from(case).expect("few") - 1];
         hour(1_000, each, requests, case, None)

@@ -30,7 +30,7 @@ fn own_nodes(json: &str) -> World {
     });
     world.set_dns_weight(0, 3.0);
     world.leave(1, 500);
-    world.run(Duration::from_secs(300));
+    world.run(Duration::from_mins(5));
     world
 }
 
@@ -62,10 +62,10 @@ fn there_the_other_policies_hold_their_rates() {
 fn an_edge_that_is_killed_leaves_no_close_storm() {
     for policy in [r#"{}"#, r#"{"close_rate": {"per_second": 5}}"#] {
         let mut world = World::new(Scenario { node: node(policy), ..pool(4, 8_000) });
-        world.run(Duration::from_secs(60));
+        world.run(Duration::from_mins(1));
         let before = world.course().closes;
         world.kill_edge(2);
-        world.run(Duration::from_secs(60));
+        world.run(Duration::from_mins(1));
         let closes = world.course().closes - before;
         let most = if policy == "{}" { 0 } else { 4 * 5 * 60 };
         assert!(closes <= most, "{policy}: {closes}");
