@@ -60,7 +60,7 @@ fn there_the_other_policies_hold_their_rates() {
 
 #[test]
 fn an_edge_that_is_killed_leaves_no_close_storm() {
-    for policy in [r#"{}"#, r#"{"close_rate": {"per_second": 5}}"#] {
+    for policy in ["{}", r#"{"close_rate": {"per_second": 5}}"#] {
         let mut world = World::new(Scenario { node: node(policy), ..pool(4, 8_000) });
         world.run(Duration::from_mins(1));
         let before = world.course().closes;
