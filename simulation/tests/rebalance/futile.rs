@@ -8,7 +8,7 @@ use simulation::{Dns, EdgeSpec, Scenario, World};
 use crate::runs::{SETTLE_TIME, WARM_UP, each_seed, pool};
 
 const CLIENTS: usize = 3_000;
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 2;
 
 /// Runs an hour in which closing is in vain, takes the cause away and gives it twice the settle
 /// time. `cause` are those that may be named.
