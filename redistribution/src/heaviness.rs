@@ -20,19 +20,6 @@ const WATCHED_FOR: Duration = Duration::from_secs(10);
 /// And for so many requests at least.
 const WATCHED_REQUESTS: u64 = 64;
 
-/// A connection with a larger part of its load balancer's requests cannot be moved to where it
-/// would fit, as long as there are enough others.
-pub const MOST_OF_ALL: f64 = 0.1;
-
-/// There are enough where it has so many times its part by number.
-const MANY_TIMES: f64 = 4.0;
-
-/// Connections that are remembered as heavy.
-const MOST_HEAVY: usize = 16;
-
-/// Requests that tell what part a connection has.
-const ENOUGH: u64 = 32;
-
 /// What was counted fades with this time constant.
 const MEMORY: Duration = Duration::from_mins(5);
 
@@ -42,7 +29,6 @@ pub struct Heaviness {
     /// The ids alone, since each request is compared with all of them.
     ids: Vec<u64>,
     watched: Vec<Watched>,
-    heavy: Vec<Watched>,
     requests: u64,
     pairs: Pairs,
     faded_at: Option<Timestamp>,
@@ -63,8 +49,6 @@ struct Watched {
     since: Timestamp,
     /// Requests until then.
     after: u64,
-    /// Its own since.
-    own: u64,
 }
 
 // === impl Heaviness ===
@@ -74,36 +58,23 @@ impl Heaviness {
     pub fn observe(&mut self, connection: NamedConnection, requests: u64, now: Timestamp) {
         self.requests = self.requests.saturating_add(requests);
         self.pairs.all += requests as f64 * self.ids.len() as f64;
-        for heavy in self.heavy.iter_mut().filter(|heavy| heavy.connection == connection) {
-            heavy.own = heavy.own.saturating_add(requests);
-        }
         if self.ids.contains(&connection.id) {
-            for watched in self.watched.iter_mut().filter(|other| other.connection == connection) {
-                watched.own = watched.own.saturating_add(requests);
-                self.pairs.same += requests as f64;
-            }
+            let same = self.watched.iter().filter(|watched| watched.connection == connection);
+            self.pairs.same += requests as f64 * same.count() as f64;
         }
         if self.ids.len() < WATCHED {
             self.ids.push(connection.id);
-            self.watched.push(Watched { connection, since: now, after: self.requests, own: 0 });
+            self.watched.push(Watched { connection, since: now, after: self.requests });
         }
     }
 
     /// Lets time pass: ends what was watched long enough.
     pub fn on_tick(&mut self, now: Timestamp) {
-        let Self { ids, watched, heavy, requests, pairs, faded_at } = self;
+        let Self { ids, watched, requests, pairs, faded_at } = self;
         watched.retain(|watched| {
-            let all = requests.saturating_sub(watched.after);
-            if now.since(watched.since) < WATCHED_FOR || all < WATCHED_REQUESTS {
-                return true;
-            }
-            // What is heavy stays known as such, but counts no more often than others do.
-            if watched.part(*requests) > MOST_OF_ALL && heavy.len() < MOST_HEAVY {
-                heavy.push(*watched);
-            }
-            false
+            now.since(watched.since) < WATCHED_FOR
+                || requests.saturating_sub(watched.after) < WATCHED_REQUESTS
         });
-        heavy.retain(|watched| watched.part(*requests) > MOST_OF_ALL);
         ids.clear();
         ids.extend(watched.iter().map(|watched| watched.connection.id));
         let elapsed = now.since(faded_at.replace(now).unwrap_or(now));
@@ -112,30 +83,10 @@ impl Heaviness {
         pairs.same *= left;
     }
 
-    /// Whether so much of what its load balancer gets, on so many connections, comes on this one
-    /// that moving it would not even out anything.
-    #[must_use]
-    pub fn is_too_heavy(&self, connection: NamedConnection, connections: f64) -> bool {
-        let most = MOST_OF_ALL.max(MANY_TIMES / connections);
-        let known = self.heavy.iter().chain(&self.watched);
-        let mut known = known.filter(|watched| watched.connection == connection);
-        known.any(|watched| watched.part(self.requests) > most)
-    }
-
     /// What was counted lately.
     #[must_use]
     pub fn pairs(&self) -> Pairs {
         self.pairs
-    }
-}
-
-// === impl Watched ===
-
-impl Watched {
-    /// Its part of the requests since, of `requests` in all; none where these are too few to tell.
-    fn part(&self, requests: u64) -> f64 {
-        let all = requests.saturating_sub(self.after);
-        if all < ENOUGH { 0.0 } else { self.own as f64 / all as f64 }
     }
 }
 
@@ -201,19 +152,6 @@ mod tests {
         let exact = (5.0 * 81.0 + 45.0) / 50.0 / (90.0_f64 / 50.0).powi(2);
         let kappa = measured(&rates);
         assert!((kappa / exact - 1.0).abs() < 0.3, "{kappa}, not {exact}");
-    }
-
-    #[test]
-    fn one_of_many_that_sends_a_third_of_all_is_too_heavy_and_one_of_three_is_not() {
-        let connection = |id| NamedConnection { vm: VmToken::from_random(1), id };
-        let mut heaviness = Heaviness::default();
-        for request in 0..300 {
-            let id = if request % 3 == 0 { 0 } else { request };
-            heaviness.observe(connection(id), 1, Timestamp::from_nanos(request));
-        }
-        assert!(heaviness.is_too_heavy(connection(0), 100.0));
-        assert!(!heaviness.is_too_heavy(connection(0), 3.0));
-        assert!(!heaviness.is_too_heavy(connection(1), 100.0));
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl LoadBalancer {
         let connection = NamedConnection { vm: position.vm, id: position.connection };
         let requested_at = self.requested_at.replace(now).unwrap_or(now);
         self.request_gap = usual(self.request_gap, now.since(requested_at));
-        self.recent.observe(connection, position.age, now);
+        self.recent.observe(connection, position.age, position.sample, now);
         self.heaviness.observe(connection, position.sample, now);
         true
     }
@@ -155,15 +155,16 @@ impl LoadBalancer {
         if age.saturating_add(AGE_STEP) < self.recent.age_of_oldest(one_in, seen_within, now) {
             return Vec::new();
         }
-        if matches!(config.close_rate, CloseRate::Rebalance(_))
-            && self.heaviness.is_too_heavy(request.connection, self.connections())
-        {
+        // For balance a connection is moved only where it can help.
+        let rebalances = matches!(config.close_rate, CloseRate::Rebalance(_));
+        let count = rebalances.then(|| self.connections());
+        if count.is_some_and(|count| self.recent.is_too_heavy(request.connection, count)) {
             return Vec::new();
         }
         self.recent.mark_named(request.connection, now);
         let mut connections = vec![request.connection];
         let min_age = config.min_connection_age;
-        connections.extend(self.recent.take_oldest(due - 1, min_age, seen_within, now));
+        connections.extend(self.recent.take_oldest(due - 1, min_age, count, seen_within, now));
         self.pacer.spend(connections.len());
         connections
     }

@@ -51,7 +51,7 @@
 //! all requests makes its load balancer the heaviest wherever it lands. There is no evening
 //! that out, and the band takes it for luck: `kappa` is then a ninth of the number of connections.
 //! A connection with so large a part of its load balancer's requests is left where it is
-//! ([`MOST_OF_ALL`](crate::heaviness::MOST_OF_ALL)), and the others are moved around it.
+//! ([`MOST_OF_ALL`](crate::recent_connections::MOST_OF_ALL)), and the others are moved around it.
 //!
 //! # The band
 //!

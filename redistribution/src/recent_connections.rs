@@ -31,9 +31,20 @@ pub const OLDEST: usize = 6;
 /// Where closes have waited for long, one in so many is old enough.
 pub const OLDER: usize = 2;
 
+/// A connection with a larger part of its load balancer's requests cannot be moved to where it
+/// would fit, as long as there are enough others.
+pub const MOST_OF_ALL: f64 = 0.1;
+
+/// There are enough where it has so many times its part by number.
+const MANY_TIMES: f64 = 4.0;
+
+/// Requests that tell what part a connection has.
+const ENOUGH: u64 = 32;
+
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct RecentConnections {
+    requests: u64,
     seen: VecDeque<Seen>,
     named: VecDeque<(NamedConnection, Timestamp)>,
 }
@@ -43,6 +54,9 @@ struct Seen {
     connection: NamedConnection,
     opened: Opened,
     at: Timestamp,
+    /// Its requests since it was taken in, and those of all until then.
+    own: u64,
+    after: u64,
 }
 
 /// When a connection opened, as far as an age in whole seconds tells.
@@ -55,11 +69,19 @@ struct Opened {
 // === impl RecentConnections ===
 
 impl RecentConnections {
-    /// Takes in that a request came on `connection`, open for `age` at `now`.
-    pub fn observe(&mut self, connection: NamedConnection, age: Duration, now: Timestamp) {
+    /// Takes in that so many requests came on `connection`, open for `age` at `now`.
+    pub fn observe(
+        &mut self,
+        connection: NamedConnection,
+        age: Duration,
+        requests: u64,
+        now: Timestamp,
+    ) {
+        self.requests = self.requests.saturating_add(requests);
         let opened = Opened { age, at: now };
         if let Some(seen) = self.seen.iter_mut().find(|seen| seen.connection == connection) {
             seen.at = now;
+            seen.own = seen.own.saturating_add(requests);
             return;
         }
         // Connections whose close is under way go on for a response or two. To choose from
@@ -73,7 +95,8 @@ impl RecentConnections {
                 self.seen.swap_remove_back(index);
             }
         }
-        self.seen.push_back(Seen { connection, opened, at: now });
+        let after = self.requests;
+        self.seen.push_back(Seen { connection, opened, at: now, own: 0, after });
     }
 
     /// The age from which on a connection is among the oldest of those seen within `seen_within`:
@@ -90,6 +113,17 @@ impl RecentConnections {
             return Duration::ZERO;
         }
         *ages.select_nth_unstable(younger).1
+    }
+
+    /// Whether so much of what its load balancer gets, on so many connections, comes on this one
+    /// that moving it would not even out anything.
+    #[must_use]
+    pub fn is_too_heavy(&self, connection: NamedConnection, connections: f64) -> bool {
+        let most = MOST_OF_ALL.max(MANY_TIMES / connections);
+        self.seen.iter().any(|seen| {
+            let all = self.requests.saturating_sub(seen.after);
+            seen.connection == connection && all >= ENOUGH && seen.own as f64 > most * all as f64
+        })
     }
 
     /// Whether a close of `connection` was asked for a short time ago.
@@ -110,11 +144,13 @@ impl RecentConnections {
     }
 
     /// Takes up to `count` of the oldest connections seen within `seen_within` that are at least
-    /// `min_age` old, and marks them as named.
+    /// `min_age` old, and not too heavy among so many `connections` if that is told, and marks them as
+    /// named.
     pub fn take_oldest(
         &mut self,
         count: usize,
         min_age: Duration,
+        connections: Option<f64>,
         seen_within: Duration,
         now: Timestamp,
     ) -> Vec<NamedConnection> {
@@ -124,6 +160,9 @@ impl RecentConnections {
                 .candidates(seen_within, now)
                 .map(|seen| (seen.opened.age_at(now), seen.connection))
                 .filter(|(age, _)| *age >= min_age)
+                .filter(|(_, connection)| {
+                    connections.is_none_or(|count| !self.is_too_heavy(*connection, count))
+                })
                 .max_by_key(|(age, connection)| (*age, std::cmp::Reverse(*connection)));
             let Some((_, connection)) = oldest else { break };
             self.mark_named(connection, now);
@@ -168,12 +207,15 @@ mod tests {
     fn the_oldest_are_taken_first_and_only_once() {
         let mut recent = RecentConnections::default();
         for (id, age) in [(1, 20), (2, 40), (3, 30), (4, 5)] {
-            recent.observe(connection(id), Duration::from_secs(age), at(0));
+            recent.observe(connection(id), Duration::from_secs(age), 1, at(0));
         }
         let min_age = Duration::from_secs(10);
-        assert_eq!(recent.take_oldest(2, min_age, MINUTE, at(1)), [connection(2), connection(3)]);
-        assert_eq!(recent.take_oldest(9, min_age, MINUTE, at(2)), [connection(1)]);
-        assert_eq!(recent.take_oldest(9, min_age, MINUTE, at(6)), [connection(4)]);
+        assert_eq!(
+            recent.take_oldest(2, min_age, None, MINUTE, at(1)),
+            [connection(2), connection(3)]
+        );
+        assert_eq!(recent.take_oldest(9, min_age, None, MINUTE, at(2)), [connection(1)]);
+        assert_eq!(recent.take_oldest(9, min_age, None, MINUTE, at(6)), [connection(4)]);
     }
 
     #[test]
@@ -183,7 +225,7 @@ mod tests {
         for (seen, oldest) in [(1, 1), (2, 2), (6, 6), (7, 6), (12, 11), (13, 11)] {
             let mut recent = RecentConnections::default();
             (1..=seen)
-                .for_each(|id| recent.observe(connection(id), Duration::from_secs(id), at(0)));
+                .for_each(|id| recent.observe(connection(id), Duration::from_secs(id), 1, at(0)));
             let age = recent.age_of_oldest(OLDEST, MINUTE, at(5));
             assert_eq!(age, Duration::from_secs(oldest + 5), "of {seen}");
         }
@@ -193,27 +235,27 @@ mod tests {
     fn connections_that_are_gone_do_not_make_those_that_are_left_too_young() {
         let mut recent = RecentConnections::default();
         for id in 1..=9 {
-            recent.observe(connection(id), MINUTE, at(0));
+            recent.observe(connection(id), MINUTE, 1, at(0));
         }
-        recent.observe(connection(10), Duration::from_secs(20), at(0));
+        recent.observe(connection(10), Duration::from_secs(20), 1, at(0));
         // The last responses of connections whose close is under way.
         for id in 1..=4 {
             recent.mark_named(connection(id), at(0));
-            recent.observe(connection(id), MINUTE, at(0));
+            recent.observe(connection(id), MINUTE, 1, at(0));
         }
-        recent.observe(connection(10), Duration::from_secs(25), at(5));
+        recent.observe(connection(10), Duration::from_secs(25), 1, at(5));
         assert_eq!(
             recent.age_of_oldest(OLDER, Duration::from_secs(4), at(5)),
             Duration::from_secs(25)
         );
-        assert_eq!(recent.take_oldest(9, Duration::ZERO, MINUTE, at(5)).len(), 6);
+        assert_eq!(recent.take_oldest(9, Duration::ZERO, None, MINUTE, at(5)).len(), 6);
     }
 
     #[test]
     fn connections_not_seen_lately_are_not_taken() {
         let mut recent = RecentConnections::default();
-        recent.observe(connection(1), MINUTE, at(0));
-        assert!(recent.take_oldest(1, Duration::ZERO, MINUTE, at(61)).is_empty());
+        recent.observe(connection(1), MINUTE, 1, at(0));
+        assert!(recent.take_oldest(1, Duration::ZERO, None, MINUTE, at(61)).is_empty());
     }
 
     #[test]
@@ -229,12 +271,26 @@ mod tests {
     fn both_tables_stay_within_their_bounds() {
         let mut recent = RecentConnections::default();
         for id in 0..10_000 {
-            recent.observe(connection(id), MINUTE, at(id));
+            recent.observe(connection(id), MINUTE, 1, at(id));
             recent.mark_named(connection(id + 1_000_000), at(0));
         }
         assert_eq!(recent.seen.len(), SEEN);
         assert!(recent.named.len() <= NAMED);
-        let kept = recent.take_oldest(SEEN, Duration::ZERO, Duration::MAX, at(10_000));
+        let kept = recent.take_oldest(SEEN, Duration::ZERO, None, Duration::MAX, at(10_000));
         assert!(kept.iter().all(|named| named.id >= 10_000 - SEEN as u64));
+    }
+
+    #[test]
+    fn one_of_many_that_sends_a_third_of_all_is_too_heavy_and_one_of_three_is_not() {
+        let mut recent = RecentConnections::default();
+        for request in 0..300 {
+            let id = if request % 3 == 0 { 0 } else { request };
+            recent.observe(connection(id), MINUTE, 1, at(request));
+        }
+        assert!(recent.is_too_heavy(connection(0), 100.0));
+        assert!(!recent.is_too_heavy(connection(0), 3.0));
+        assert!(!recent.is_too_heavy(connection(299), 100.0));
+        let taken = recent.take_oldest(SEEN, Duration::ZERO, Some(100.0), MINUTE, at(300));
+        assert!(!taken.is_empty() && !taken.contains(&connection(0)));
     }
 }
