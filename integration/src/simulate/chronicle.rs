@@ -132,11 +132,10 @@ fn names(plan: &Plan, record: &Record) -> Vec<EdgeName> {
         return (1..).zip(weights).map(edge).collect();
     }
     let of = format!("of {old}");
-    let mut names =
-        vec![name("most loaded", of.clone()), name("median", of.clone()), name("least", of)];
+    let mut names = vec![name("most", of.clone()), name("median", of.clone()), name("least", of)];
     match plan.change {
         Change::Join(0) => {}
-        Change::Join(joining) => names.push(name("new", format!("mean of {joining}"))),
+        Change::Join(joining) => names.push(name("new ones", format!("mean of {joining}"))),
         Change::Restart => names.push(name("edge-1", "restarted".to_owned())),
     }
     names
