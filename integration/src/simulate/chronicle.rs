@@ -66,7 +66,7 @@ fn simulated(plan: &Plan, run: &Run) -> Simulated {
     Simulated {
         fleet: fleet(plan, *nodes, *connections, *aggregated),
         tiles: vec![
-            (part, format!("closes / least possible ({})", count(run.closes_floor))),
+            (part, format!("closes / least for equal loads ({})", count(run.closes_floor))),
             (run.most_closes_of_a_client.to_string(), "closes of a client at most".to_owned()),
         ],
     }
