@@ -93,11 +93,11 @@ impl Seats {
         if self.classes.is_empty() {
             self.classes.resize(usize::from(CLASSES), Class::default());
         }
-        let rate = clients.rate[client as usize];
+        let rate = clients[client].rate;
         let class = &mut self.classes[class_of(rate)];
         #[allow(clippy::cast_possible_truncation, reason = "there are fewer clients than that")]
         let slot = class.members.len() as u32;
-        clients.slot[client as usize] = slot;
+        clients[client].slot = slot;
         class.members.push(client);
         class.rate += f64::from(rate);
         class.most = class.most.max(rate);
@@ -106,12 +106,12 @@ impl Seats {
     }
 
     pub fn unseat(&mut self, client: u32, clients: &mut Clients) {
-        let rate = clients.rate[client as usize];
+        let rate = clients[client].rate;
         let class = &mut self.classes[class_of(rate)];
-        let slot = clients.slot[client as usize] as usize;
+        let slot = clients[client].slot as usize;
         class.members.swap_remove(slot);
         if let Some(moved) = class.members.get(slot) {
-            clients.slot[*moved as usize] = clients.slot[client as usize];
+            clients[*moved].slot = clients[client].slot;
         }
         class.rate = if class.members.is_empty() { 0.0 } else { class.rate - f64::from(rate) };
         self.count -= 1;
@@ -139,7 +139,7 @@ impl Seats {
         let class = chosen?;
         loop {
             let client = class.members[random.random_range(0..class.members.len())];
-            let rate = clients.rate[client as usize];
+            let rate = clients[client].rate;
             if rate >= class.most || random.random::<f32>() * class.most < rate {
                 return Some(client);
             }

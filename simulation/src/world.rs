@@ -24,8 +24,10 @@ const STEP: f64 = 0.1;
 const OBSERVE_EVERY: u64 = 10;
 
 /// Where responses are sampled: so many of them for each close, since the connection of only one
-/// in six is old enough for it.
-const STAMPS_PER_CLOSE: f64 = 8.0;
+/// in six is old enough for it. Of very many clients fewer will do: then close requests name more of
+/// the oldest at once.
+const STAMPS_PER_CLOSE: (f64, f64) = (8.0, 3.0);
+const VERY_MANY: usize = 500_000;
 
 /// Clients at the start have had their connections for up to so long, in seconds.
 const OLDEST: f32 = 3600.0;
@@ -93,7 +95,7 @@ impl World {
             let client = client as u32;
             let age = world.random.random_range(0.0..OLDEST);
             world.connect(client);
-            world.clients.opened[client as usize] = -age;
+            world.clients[client].opened = -age;
         }
         world
     }
@@ -120,7 +122,7 @@ impl World {
         self.edges[edge].up = false;
         self.names.enter(&self.edges);
         for client in self.edges[edge].seats.drain() {
-            self.clients.at[client as usize] = NOWHERE;
+            self.clients[client].at = NOWHERE;
             self.come_back(client);
         }
         self.course.changed(self.now());
@@ -231,12 +233,8 @@ impl World {
             }
         }
         if self.step.is_multiple_of(OBSERVE_EVERY) {
-            self.observe();
+            self.course.observe(self.now(), self.edges_now());
         }
-    }
-
-    fn observe(&mut self) {
-        self.course.observe(self.now(), self.edges_now());
     }
 
     /// The health checks of an edge, each node's in its turn.
@@ -263,10 +261,12 @@ impl World {
         let at = &mut edges[edge];
         let requests = poisson(at.seats.rate * STEP, random) + at.unstamped;
         at.closing *= 0.9;
+        let (some, few) = STAMPS_PER_CLOSE;
+        let per_close = if self.scenario.clients > VERY_MANY { few } else { some };
         let stamps = match self.scenario.model.stamps {
             None => requests,
             Some(most) => {
-                at.stamps_due += most * STEP + at.closing * 0.1 * STAMPS_PER_CLOSE;
+                at.stamps_due += most * STEP + at.closing * 0.1 * per_close;
                 #[allow(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
@@ -292,7 +292,7 @@ impl World {
         let Some(client) = at.seats.draw(clients, random) else {
             return;
         };
-        let age = seconds - f64::from(clients.opened[client as usize]);
+        let age = seconds - f64::from(clients[client].opened);
         let origin = Origin {
             connection: clients.connection(client),
             age: Duration::from_secs_f64(age.max(0.0)),
@@ -319,7 +319,7 @@ impl World {
         for named in request.connections {
             let at = &mut self.edges[edge];
             let client = self.clients.of_connection(named.id);
-            let client = client.filter(|client| self.clients.at[*client as usize] as usize == edge);
+            let client = client.filter(|client| self.clients[*client].at as usize == edge);
             let (Some(client), true) = (client, named.vm == at.vm) else {
                 continue;
             };
@@ -341,7 +341,7 @@ impl World {
         for _ in 0..poisson(chance * self.clients.len() as f64, &mut self.random) {
             #[allow(clippy::cast_possible_truncation, reason = "fewer clients than that")]
             let client = self.random.random_range(0..self.clients.len()) as u32;
-            if self.clients.at[client as usize] != NOWHERE {
+            if self.clients[client].at != NOWHERE {
                 self.disconnect(client);
                 self.come_back(client);
             }
@@ -349,9 +349,9 @@ impl World {
     }
 
     fn disconnect(&mut self, client: u32) {
-        let edge = self.clients.at[client as usize] as usize;
+        let edge = self.clients[client].at as usize;
         self.edges[edge].seats.unseat(client, &mut self.clients);
-        self.clients.at[client as usize] = NOWHERE;
+        self.clients[client].at = NOWHERE;
     }
 
     fn come_back(&mut self, client: u32) {
@@ -377,11 +377,11 @@ impl World {
         match names.resolve(client, pool, edges, now, random) {
             None => self.come_back(client),
             Some(edge) => {
-                clients.at[client as usize] = edge;
-                clients.connections[client as usize] += 1;
+                clients[client].at = edge;
+                clients[client].connections += 1;
                 #[allow(clippy::cast_possible_truncation, reason = "exact to a millisecond")]
                 let opened = now as f32;
-                clients.opened[client as usize] = opened;
+                clients[client].opened = opened;
                 edges[edge as usize].seats.seat(client, clients);
             }
         }

@@ -9,10 +9,13 @@ use simulation::{Course, Model, Pace, Scenario};
 const REQUESTS: f64 = 3e6;
 /// Up to so many pairs of a node and a load balancer are modelled.
 const PAIRS: usize = 200_000;
-/// Nodes that stand for all where these are too many.
-const NODES: usize = 4;
-/// Stamps per second of a load balancer that has nothing to close, where not all are followed.
-const STAMPS_PER_SECOND: f64 = 20.0;
+/// From so many load balancers on fewer nodes stand for all.
+const MANY: usize = 100;
+/// Nodes that stand for all where these are too many: of few load balancers, and of many.
+const NODES: (usize, usize) = (4, 2);
+/// Stamps per second of a load balancer that has nothing to close, for each modelled node, where
+/// not all are followed.
+const STAMPS_PER_SECOND: f64 = 5.0;
 
 /// What was aggregated, as `--json` has it; without a value nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,12 +32,13 @@ pub(super) struct Aggregated {
 /// it knows would be an artefact.
 pub(super) fn model(scenario: &Scenario, joining: usize, time: Duration) -> Model {
     let requests = mean_rate(scenario.pace) * scenario.clients as f64 * time.as_secs_f64();
-    let pairs = scenario.nodes.saturating_mul(scenario.edges.len() + joining);
+    let load_balancers = scenario.edges.len() + joining;
+    let pairs = scenario.nodes.saturating_mul(load_balancers);
     let sampled = requests > REQUESTS;
-    Model {
-        nodes: (scenario.nodes > NODES && (sampled || pairs > PAIRS)).then_some(NODES),
-        stamps: sampled.then_some(STAMPS_PER_SECOND),
-    }
+    let few = if load_balancers < MANY { NODES.0 } else { NODES.1 };
+    let nodes = (scenario.nodes > few && (sampled || pairs > PAIRS)).then_some(few);
+    let modelled = nodes.unwrap_or(scenario.nodes);
+    Model { nodes, stamps: sampled.then_some(STAMPS_PER_SECOND * modelled as f64) }
 }
 
 fn mean_rate(pace: Pace) -> f64 {
@@ -91,9 +95,12 @@ mod tests {
 
     #[test]
     fn many_requests_are_thinned_out_for_a_few_nodes() {
-        assert_eq!(of(4, 60_000), Model { nodes: None, stamps: Some(STAMPS_PER_SECOND) });
-        assert_eq!(of(10_000, 60_000).nodes, Some(NODES));
-        assert_eq!(of(100_000, 6_000), Model { nodes: Some(NODES), stamps: None });
+        assert_eq!(of(4, 60_000), Model { nodes: None, stamps: Some(20.0) });
+        assert_eq!(of(10_000, 60_000), Model { nodes: Some(4), stamps: Some(20.0) });
+        assert_eq!(of(100_000, 6_000), Model { nodes: Some(4), stamps: None });
+        let edges = vec![simulation::EdgeSpec::default(); 1_000];
+        let many = Scenario { edges, nodes: 10_000, clients: 60_000, ..Scenario::default() };
+        assert_eq!(model(&many, 1, TIME), Model { nodes: Some(2), stamps: Some(10.0) });
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn simulated(plan: &Plan, run: &Run) -> Simulated {
     Simulated {
         fleet: fleet(plan, *nodes, *connections, *aggregated),
         tiles: vec![
-            (part, format!("closes / least possible ({})", count(run.closes_floor))),
+            (part, format!("closes / least for equal loads ({})", count(run.closes_floor))),
             (run.most_closes_of_a_client.to_string(), "closes of a client at most".to_owned()),
         ],
     }
@@ -132,11 +132,10 @@ fn names(plan: &Plan, record: &Record) -> Vec<EdgeName> {
         return (1..).zip(weights).map(edge).collect();
     }
     let of = format!("of {old}");
-    let mut names =
-        vec![name("most loaded", of.clone()), name("median", of.clone()), name("least", of)];
+    let mut names = vec![name("most", of.clone()), name("median", of.clone()), name("least", of)];
     match plan.change {
         Change::Join(0) => {}
-        Change::Join(joining) => names.push(name("new", format!("mean of {joining}"))),
+        Change::Join(joining) => names.push(name("new ones", format!("mean of {joining}"))),
         Change::Restart => names.push(name("edge-1", "restarted".to_owned())),
     }
     names

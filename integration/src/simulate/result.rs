@@ -168,7 +168,7 @@ pub(super) fn line(run: &Run) -> String {
         .map_or_else(|| "not settled".to_owned(), |settle_s| format!("settled in {settle_s:.1} s"));
     let part = run.closes_per_floor.map_or_else(String::new, |part| format!(" ({part:.2} of it)"));
     format!(
-        "{settled}   closes {}   least possible {}{part}   most for one client {}",
+        "{settled}   closes {}   least for equal loads {}{part}   most for one client {}",
         count(run.closes),
         count(run.closes_floor),
         run.most_closes_of_a_client,
