@@ -111,7 +111,7 @@ fn what_cannot_be_had_is_refused_with_the_reason() -> Result<()> {
         (&["--dns-ttl", "30s"], "--dns-ttl needs --resolvers"),
         (&["--after", "1s"], "--after must be 10 seconds at least"),
         (&["--settle-time", "20"], "time unit needed"),
-        (&["--settle-time", "20s"], "settle_time must be at least 20 times share_window"),
+        (&["--settle-time", "20s"], "settle_time (20s) must be at least 20 times share_window"),
         (&["--policy", "{\"mode\": 1}"], "mode: 1: must be \"enforce\" or"),
         (&["--policy", "{}", "--settle-time", "60s"], "cannot be used with"),
         (&["--load", "heavy"], "possible values: equal, exponential, pareto"),

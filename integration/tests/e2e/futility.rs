@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::evenness::{assert_even_within, unevenness};
+use crate::rebalancing::requested;
 use crate::support::{
     SETTLE_TIME, all_cores, eventually, eventually_within, gauge, mixed, rebalancing,
 };
@@ -36,6 +37,8 @@ const HELD_BACK: f64 = 1.5 / 3600.0;
 const TRIED: f64 = 1.0;
 /// An hour of it costs each client so many closes at most.
 const HOURLY: f64 = 4.0;
+/// Closes per client that a pool may have for balance until it changes, but for [`HELD_BACK`].
+const IN_ALL: f64 = 2.5;
 
 const STREAMS: u32 = 2;
 /// Clients start over so long: a thousand questions in a second are more than the DNS server of the
@@ -269,8 +272,15 @@ async fn dns_with_other_weights() -> Result<()> {
     let leaves_after = Some(FEW.settle_time / 4);
     let each = |number| LongLivedClient { leaves_after, ..FEW.each()(number) };
     let pool = ClientPool::start(FEW.count, each, &fleet.resolver()?, fleet.port())?;
-    assert_held_back(FEW, SHORT, &fleet, &pool).await?;
-    assert_named(&fleet, "edge-2").await?;
-    assert!(unevenness(&fleet, &pool, &[1.0; 2]) > 0.2, "closing goes on as if it helped");
+    eventually_within(3 * FEW.settle_time, "the nodes find that futile", || async {
+        Ok(gauge(&fleet, "futile.edge-2").await? == [1, 1])
+    })
+    .await;
+    // With clients that come and go all the time, chance makes it look as if it helped now and then.
+    // What bounds it are the closes that a pool may have in all.
+    let closes = requested(&fleet).await? as f64;
+    eprintln!("DNS 3 to 1: {closes} closes asked for until it was found futile");
+    assert!(closes <= IN_ALL * FEW.count as f64, "{closes} closes");
+    assert_nothing_failed(&pool);
     Ok(())
 }

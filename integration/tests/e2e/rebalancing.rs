@@ -20,7 +20,7 @@ fn start_clients(fleet: &Fleet) -> Result<ClientPool> {
     mixed_clients(fleet, CLIENTS, 2, Pace::PerSecond(5.0))
 }
 
-async fn requested(fleet: &Fleet) -> Result<u64> {
+pub async fn requested(fleet: &Fleet) -> Result<u64> {
     let mut closes = 0;
     for each in fleet.nodes() {
         closes += node(&each.envoy, "closes_requested").await?;
