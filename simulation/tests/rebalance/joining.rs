@@ -51,9 +51,18 @@ fn joining(scenario: &Scenario, new: usize, seeds: u64) -> Vec<Outcome> {
     each_seed(seeds, |seed| outcome(Scenario { seed, ..scenario.clone() }, least, join(new)))
 }
 
+/// Within what luck may keep the loads of so many edges: the tolerance, or what landing makes of
+/// some edge in one of ten thousand pools (the normal quantile, for small chances about that).
+fn band(edges: usize, clients: usize) -> f64 {
+    let count = edges as f64;
+    let z = (2.0 * (count / 1e-4).ln()).sqrt() - 0.4;
+    f64::max(0.1, z * ((count - 1.0) / clients as f64).sqrt())
+}
+
 /// What holds for clients that are alike, in every run: settled in time, within the band and 5 %
 /// more, silent after, and nobody closed three times. And in the median, what it costs.
-fn assert_promises(what: &str, runs: &[Outcome]) {
+fn assert_promises(what: &str, scenario: &Scenario, new: usize, runs: &[Outcome]) {
+    let most = band(scenario.edges.len() + new, scenario.clients) + 0.05;
     let cost = median(runs.iter().map(|run| run.per_least));
     let settled = most(runs.iter().map(|run| run.settled.unwrap_or(f64::INFINITY)));
     println!("{what}: closes/least {cost:.3}, settled within {settled:.0} s");
@@ -61,7 +70,7 @@ fn assert_promises(what: &str, runs: &[Outcome]) {
     for run in runs {
         assert_eq!(run.before, 0, "{what}: an even pool is left alone: {run:?}");
         assert!(run.settled.is_some_and(|time| time <= SETTLE_TIME), "{what}: {run:?}");
-        assert!(run.overshoot <= 0.15, "{what}: {run:?}");
+        assert!(run.overshoot <= most, "{what}: {run:?}");
         assert_eq!(run.later, 0, "{what}: {run:?}");
         assert!(run.most_closed <= 2, "{what}: {run:?}");
     }
@@ -72,7 +81,9 @@ fn edges_that_join_get_their_part_in_time_and_at_the_least_cost() {
     for (old, new, clients) in
         [(2, 1, 6_000), (3, 2, 10_000), (10, 1, 22_000), (100, 1, 101_000), (100, 50, 150_000)]
     {
-        assert_promises(&format!("{old} + {new}"), &joining(&pool(old, clients), new, SEEDS));
+        let scenario = pool(old, clients);
+        let runs = joining(&scenario, new, SEEDS);
+        assert_promises(&format!("{old} + {new}"), &scenario, new, &runs);
     }
 }
 
@@ -98,7 +109,7 @@ fn an_edge_that_comes_back_empty_gets_its_part_again() {
             before,
         }
     });
-    assert_promises("one of 10 restarted", &runs);
+    assert_promises("one of 10 restarted", &scenario, 0, &runs);
 }
 
 #[test]
@@ -147,7 +158,8 @@ fn also_with_the_longest_delay_that_is_documented() {
     for (what, scenario) in
         [("DNS", late_dns), ("clients", late_clients), ("share window", long_window)]
     {
-        assert_promises(what, &joining(&scenario, 1, SEEDS / 4));
+        let runs = joining(&scenario, 1, SEEDS / 4);
+        assert_promises(what, &scenario, 1, &runs);
     }
 }
 
