@@ -4,10 +4,11 @@
 //! land on the least loaded. Where they cannot (it is announced but not in DNS, drains, resolvers
 //! keep an old answer, DNS weighs differently), closing would go on for ever and change nothing.
 //! So it is tried ([`trial`](crate::trial)): where those that should gain connections do not,
-//! closing is held back to [`HELD_BACK`], so that an hour of it costs each connection that and
-//! at most one close more, and the one that gains least is named. The few closes that
-//! are left go on trying: once they do help, the rate rises eightfold at a time, back to the
-//! law's. A change of the pool starts afresh.
+//! closing is held back to [`HELD_BACK`], after one close for each connection at most, and the one
+//! that gains least is named. The few closes that are left go on trying: once they do help, the
+//! rate rises eightfold at a time, back to the law's. Clients who come and go can make it look as if
+//! it helped: what a pool may have in all is bounded too ([`MOST`]). A change of the pool starts
+//! afresh.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub const HELD_BACK: f64 = 1.5 / 3600.0;
 /// closing, until it changes. No change that can be evened out takes as many; so whatever a trial
 /// is made to believe by clients who come and go, an hour costs no more than this and
 /// [`HELD_BACK`].
-const MOST: f64 = 2.5;
+pub const MOST: f64 = 2.5;
 
 /// How much faster it goes where closing that was held back is found to help.
 const RISE: f64 = 8.0;
@@ -113,7 +114,9 @@ impl Pool {
         if let Some(trial) = &mut self.trial {
             trial.close(loads, &hazards, elapsed);
         }
-        let spent = mean_hazard(loads, &hazards) * elapsed.as_secs_f64();
+        // What the floor asks for is not closed for balance.
+        let beyond = (mean_hazard(loads, &hazards) - settings.floor_hazard()).max(0.0);
+        let spent = beyond * elapsed.as_secs_f64();
         self.spent += if spent.is_finite() { spent } else { 0.0 };
         hazards
     }

@@ -23,6 +23,7 @@ mod course;
 mod dns;
 mod edge;
 mod floor;
+mod nodes;
 mod scenario;
 mod world;
 

@@ -15,6 +15,7 @@ use crate::clients::{Clients, NOWHERE};
 use crate::course::{Course, Moment};
 use crate::dns::Names;
 use crate::edge::{Edge, poisson};
+use crate::nodes::{VirtualNode, choose};
 use crate::scenario::{EdgeSpec, Scenario};
 
 /// A step of time, in seconds: that of the filters' ticks.
@@ -46,16 +47,6 @@ pub struct World {
     reconnecting: VecDeque<(f64, u32)>,
     course: Course,
     header: String,
-}
-
-#[derive(Debug)]
-struct VirtualNode {
-    node: Node,
-    up: bool,
-    /// Steps after which it was started: nodes do not tick in step.
-    start: u64,
-    /// The edge it serves, where it does not serve all.
-    of: Option<usize>,
 }
 
 // === impl World ===
@@ -249,7 +240,7 @@ impl World {
         );
         for (number, node) in (0_u64..).zip(nodes) {
             let turn = (*step + number + edge as u64 * 3).is_multiple_of(every);
-            if turn && node.up && node.of.is_none_or(|of| of == edge) {
+            if turn && node.serves(edge) {
                 node.node.on_request(Some(header.as_bytes()), now);
             }
         }
@@ -386,16 +377,4 @@ impl World {
             }
         }
     }
-}
-
-/// The node that an edge gives its next request to.
-fn choose<'a>(
-    nodes: &'a mut [VirtualNode],
-    edge: usize,
-    random: &mut Pcg64,
-) -> Option<&'a mut Node> {
-    let start = random.random_range(0..nodes.len());
-    let fits = |node: &VirtualNode| node.up && node.of.is_none_or(|of| of == edge);
-    let number = (start..nodes.len()).chain(0..start).find(|number| fits(&nodes[*number]))?;
-    Some(&mut nodes[number].node)
 }

@@ -1,26 +1,23 @@
-//! Long-lived clients, each with its own pace, and pools of them.
+//! Long-lived clients, each with its own pace.
 //!
 //! A client that fell behind its pace does not catch up with a burst: it goes on
-//! from where it is. Pools spread the start and the phase of their clients at
-//! random, since clients in step would make waves that no fleet has.
+//! from where it is. Its phase is random, since clients in step would make waves that
+//! no fleet has.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{Connection, End, Outcome, Protocol};
 use super::resolve::Resolver;
-use super::stats::{ClientStats, ClientTotals, EdgeConnection};
+use super::stats::{ClientStats, EdgeConnection};
 use crate::tls::TlsConfig;
 
-/// The clients of a pool start within this time, where nothing else is said.
-const START_SPREAD: Duration = Duration::from_secs(1);
-const POLL_PAUSE: Duration = Duration::from_millis(2);
 const FIRST_RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 const LAST_RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -51,22 +48,14 @@ pub struct LongLivedClient {
     pub host: String,
 }
 
-/// Clients that run until they are stopped; dropping the pool cuts them.
-#[derive(Debug)]
-pub struct ClientPool {
-    stats: Arc<ClientStats>,
-    stop: watch::Sender<bool>,
-    clients: JoinSet<()>,
-}
-
 /// What all tasks of a client share.
 #[derive(Clone)]
-struct Client {
-    spec: Arc<LongLivedClient>,
-    resolver: Arc<Resolver>,
-    port: u16,
-    stats: Arc<ClientStats>,
-    stop: watch::Receiver<bool>,
+pub(super) struct Client {
+    pub spec: Arc<LongLivedClient>,
+    pub resolver: Arc<Resolver>,
+    pub port: u16,
+    pub stats: Arc<ClientStats>,
+    pub stop: watch::Receiver<bool>,
 }
 
 /// One request after the other: an HTTP/1 connection has one, HTTP/2 one per concurrent stream.
@@ -121,127 +110,11 @@ impl LongLivedClient {
     }
 }
 
-// === impl ClientPool ===
-
-impl ClientPool {
-    /// Starts `count` clients, spread over a second. `spec` says what each one does, by its
-    /// number from 0; all connect to `port` at the address that `resolver` gives them then.
-    /// To be called inside a Tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// A resolver for each client cannot be set up.
-    pub fn start(
-        count: usize,
-        spec: impl Fn(usize) -> LongLivedClient,
-        resolver: &Resolver,
-        port: u16,
-    ) -> Result<Self> {
-        Self::start_behind(count, spec, std::slice::from_ref(resolver), port)
-    }
-
-    /// Like [`start`](Self::start), for clients that share `resolvers` among them in turn, as
-    /// those behind the resolvers of several networks do.
-    ///
-    /// # Errors
-    ///
-    /// There are no resolvers, or one for each client cannot be set up.
-    pub fn start_behind(
-        count: usize,
-        spec: impl Fn(usize) -> LongLivedClient,
-        resolvers: &[Resolver],
-        port: u16,
-    ) -> Result<Self> {
-        Self::start_over(START_SPREAD, count, spec, resolvers, port)
-    }
-
-    /// The same, spread over this time: so that the ages of connections are spread as well.
-    ///
-    /// # Errors
-    ///
-    /// As [`start_behind`](Self::start_behind).
-    pub fn start_over(
-        spread: Duration,
-        count: usize,
-        spec: impl Fn(usize) -> LongLivedClient,
-        resolvers: &[Resolver],
-        port: u16,
-    ) -> Result<Self> {
-        ensure!(!resolvers.is_empty(), "clients need a resolver");
-        let stats = Arc::new(ClientStats::default());
-        let (stop, stopped) = watch::channel(false);
-        let mut clients = JoinSet::new();
-        for number in 0..count {
-            let client = Client {
-                spec: Arc::new(spec(number)),
-                resolver: Arc::new(resolvers[number % resolvers.len()].another()?),
-                port,
-                stats: Arc::clone(&stats),
-                stop: stopped.clone(),
-            };
-            clients.spawn(client.run(spread.mul_f64(fastrand::f64())));
-        }
-        Ok(Self { stats, stop, clients })
-    }
-
-    /// The counters, which go on while the pool runs and stay readable after it.
-    #[must_use]
-    pub fn stats(&self) -> &Arc<ClientStats> {
-        &self.stats
-    }
-
-    /// The numbers now.
-    #[must_use]
-    pub fn totals(&self) -> ClientTotals {
-        self.stats.totals()
-    }
-
-    /// Waits until the numbers are as wished, and gives them back.
-    ///
-    /// # Errors
-    ///
-    /// They are not after `bound`; the text holds them.
-    pub async fn wait_until(
-        &self,
-        bound: Duration,
-        wished: impl Fn(&ClientTotals) -> bool,
-    ) -> Result<ClientTotals> {
-        let deadline = Instant::now() + bound;
-        loop {
-            let totals = self.totals();
-            if wished(&totals) {
-                return Ok(totals);
-            }
-            if Instant::now() >= deadline {
-                bail!("not reached in {} s: {totals:?}", bound.as_secs_f64());
-            }
-            // The counters wake nobody: a million requests should not pay for one waiting test.
-            sleep(POLL_PAUSE).await;
-        }
-    }
-
-    /// Lets every request in flight end, then closes the connections.
-    ///
-    /// # Panics
-    ///
-    /// With the panic of a client, if one did.
-    pub async fn stop(mut self) -> ClientTotals {
-        self.stop.send_replace(true);
-        while let Some(ended) = self.clients.join_next().await {
-            if let Err(error) = ended
-                && let Ok(panic) = error.try_into_panic()
-            {
-                std::panic::resume_unwind(panic);
-            }
-        }
-        self.stats.totals()
-    }
-}
-
 // === impl Client ===
 
 impl Client {
-    async fn run(self, start_after: Duration) {
+    /// Lives until it is stopped.
+    pub async fn run(self, start_after: Duration) {
         if !self.pause(start_after).await {
             return;
         }

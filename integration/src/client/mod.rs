@@ -27,13 +27,15 @@ mod connection;
 mod http2;
 mod latency;
 mod long_lived;
+mod pool;
 mod resolve;
 mod stats;
 #[cfg(test)]
 mod tests;
 
 pub use latency::LatencyHistogram;
-pub use long_lived::{ClientPool, LongLivedClient, Pace};
+pub use long_lived::{LongLivedClient, Pace};
+pub use pool::ClientPool;
 pub use resolve::Resolver;
 pub use stats::{ClientStats, ClientTotals, EdgeTotals};
 

@@ -10,12 +10,11 @@ mod options;
 mod play;
 mod result;
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use crate::artifacts::workspace;
 use crate::report::{self, grouped};
+use crate::run::prepare_folder;
 
 pub use options::{Load, Options};
 
@@ -65,13 +64,4 @@ pub fn run(options: &Options) -> Result<()> {
         println!("Result:  {}", path.display());
     }
     result::verdict(&plan, &runs)
-}
-
-/// Makes the folder that a file is to be written to: better now than at the end of the run.
-fn prepare_folder(file: &Path) -> Result<()> {
-    let folder = file.parent().unwrap_or(file);
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("there is no folder for {}", file.display()))?;
-    ensure!(!file.is_dir(), "{} is a folder; name a file", file.display());
-    Ok(())
 }

@@ -24,9 +24,15 @@ struct Outcome {
     before: u64,
 }
 
-fn outcome(scenario: Scenario, least: f64, change: impl Fn(&mut World)) -> Outcome {
+fn outcome(
+    scenario: Scenario,
+    least: f64,
+    prepare: impl Fn(&mut World),
+    change: impl Fn(&mut World),
+) -> Outcome {
     let mut world = World::new(scenario);
     world.run(WARM_UP);
+    prepare(&mut world);
     let before = world.course().closes;
     let from = world.now();
     change(&mut world);
@@ -48,7 +54,9 @@ fn join(new: usize) -> impl Fn(&mut World) {
 
 fn joining(scenario: &Scenario, new: usize, seeds: u64) -> Vec<Outcome> {
     let least = least_to_join(scenario.clients, 0.1);
-    each_seed(seeds, |seed| outcome(Scenario { seed, ..scenario.clone() }, least, join(new)))
+    each_seed(seeds, |seed| {
+        outcome(Scenario { seed, ..scenario.clone() }, least, |_| (), join(new))
+    })
 }
 
 /// Within what luck may keep the loads of so many edges: the tolerance, or what landing makes of
@@ -89,23 +97,13 @@ fn edges_that_join_get_their_part_in_time_and_at_the_least_cost() {
 fn an_edge_that_comes_back_empty_gets_its_part_again() {
     let scenario = pool(10, 22_000);
     let least = least_to_join(scenario.clients, 0.1);
-    let runs = each_seed(SEEDS, |seed| {
-        let mut world = World::new(Scenario { seed, ..scenario.clone() });
-        world.run(WARM_UP);
+    let kill = |world: &mut World| {
         world.kill_edge(3);
         world.run(Duration::from_mins(1));
-        let (before, from) = (world.course().closes, world.now());
-        world.restart_edge(3);
-        world.run(AFTER);
-        let course = world.course();
-        Outcome {
-            settled: course.settled(from),
-            per_least: (course.closes - before) as f64 / least,
-            overshoot: course.overshoot(from),
-            later: course.closes_between(from + SILENT_FROM, f64::MAX),
-            most_closed: course.most_closed,
-            before,
-        }
+    };
+    let restart = |world: &mut World| world.restart_edge(3);
+    let runs = each_seed(SEEDS, |seed| {
+        outcome(Scenario { seed, ..scenario.clone() }, least, kill, restart)
     });
     assert_promises("one of 10 restarted", &scenario, 0, &runs);
 }
@@ -123,8 +121,9 @@ fn however_many_nodes_there_are() {
             ..pool(2, clients)
         };
         let least = least_to_join(clients, 0.1);
-        let runs =
-            each_seed(seeds, |seed| outcome(Scenario { seed, ..scenario.clone() }, least, join(1)));
+        let runs = each_seed(seeds, |seed| {
+            outcome(Scenario { seed, ..scenario.clone() }, least, |_| (), join(1))
+        });
         // Of ten thousand nodes, each of which looks by itself, some see more than there is.
         let few = u64::from(nodes > 1000) * clients as u64 / 1000;
         for run in &runs {
