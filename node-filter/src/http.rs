@@ -53,11 +53,11 @@ impl HttpContext for Http {
         if remove_header(MapType::ResponseHeaders, CLOSE_HEADER).is_err() {
             filter.count_host_error();
         }
-        let close = self
-            .request
-            .take()
-            .and_then(|request| filter.node.borrow_mut().on_response(&request, filter.now.get()));
-        if let Some(close) = close
+        let Some(request) = self.request.take() else {
+            return Action::Continue;
+        };
+        let close = filter.node.borrow_mut().on_response(&request, filter.now.get());
+        if let Some(close) = close.map(|close| close.to_header())
             && replace_header(MapType::ResponseHeaders, CLOSE_HEADER, close.as_bytes()).is_err()
         {
             filter.count_host_error();

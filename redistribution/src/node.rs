@@ -107,13 +107,18 @@ impl Node {
             self.counters.stamps_malformed += 1;
             return None;
         };
+        self.on_stamp(&stamp, now)
+    }
+
+    /// Takes in a request with a stamp that could be read.
+    pub fn on_stamp(&mut self, stamp: &Stamp<'_>, now: Timestamp) -> Option<RequestInHand> {
         let stretch = self.config.share_window;
         let started = *self.started_at.get_or_insert(now);
-        let Some((lb, load_balancer)) = self.load_balancer(&stamp, now) else {
+        let Some((lb, load_balancer)) = self.load_balancer(stamp, now) else {
             self.counters.stamps_over_limit += 1;
             return None;
         };
-        load_balancer.hear(&stamp, now);
+        load_balancer.hear(stamp, now);
         let Some(position) = &stamp.position else {
             load_balancer.announce(stretch, started, now);
             self.counters.announcements += 1;
@@ -128,8 +133,12 @@ impl Node {
         Some(RequestInHand { lb, connection, age: position.age, at: now })
     }
 
-    /// The value of the close request to put on the response, if one is due.
-    pub fn on_response(&mut self, request: &RequestInHand, now: Timestamp) -> Option<String> {
+    /// The close request to put on the response, if one is due.
+    pub fn on_response<'a>(
+        &mut self,
+        request: &'a RequestInHand,
+        now: Timestamp,
+    ) -> Option<CloseRequest<'a>> {
         let load_balancer = self.load_balancers.get_mut(&request.lb)?;
         let connections = load_balancer.take_due(request, &self.config, now);
         if connections.is_empty() {
@@ -144,8 +153,7 @@ impl Node {
             Mode::Enforce => {
                 self.counters.close_requests += 1;
                 self.counters.closes_requested += closes;
-                let lb = Cow::Borrowed(&*request.lb);
-                Some(CloseRequest { lb, connections }.to_header())
+                Some(CloseRequest { lb: Cow::Borrowed(&*request.lb), connections })
             }
         }
     }

@@ -5,7 +5,7 @@
 //! is under way. Both tables are small and of fixed size: the node needs a few connections
 //! to choose from, not all of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::Timestamp;
@@ -45,8 +45,12 @@ const ENOUGH: u64 = 32;
 #[derive(Clone, Debug, Default)]
 pub struct RecentConnections {
     requests: u64,
+    /// In the order in which they were last seen.
     seen: VecDeque<Seen>,
+    /// In the order in which they were named.
     named: VecDeque<(NamedConnection, Timestamp)>,
+    /// The same: each request is looked up here.
+    known_as_named: BTreeSet<NamedConnection>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,24 +82,23 @@ impl RecentConnections {
         now: Timestamp,
     ) {
         self.requests = self.requests.saturating_add(requests);
-        let opened = Opened { age, at: now };
-        if let Some(seen) = self.seen.iter_mut().find(|seen| seen.connection == connection) {
+        self.forget_named(now);
+        let known = self.seen.iter().position(|seen| seen.connection == connection);
+        if let Some(mut seen) = known.and_then(|index| self.seen.remove(index)) {
             seen.at = now;
             seen.own = seen.own.saturating_add(requests);
+            self.seen.push_back(seen);
             return;
         }
         // Connections whose close is under way go on for a response or two. To choose from
         // they are no longer.
-        if self.is_named(connection, now) {
+        if self.known_as_named.contains(&connection) {
             return;
         }
         if self.seen.len() >= SEEN {
-            let stalest = self.seen.iter().enumerate().min_by_key(|(_, seen)| seen.at);
-            if let Some((index, _)) = stalest {
-                self.seen.swap_remove_back(index);
-            }
+            self.seen.pop_front();
         }
-        let after = self.requests;
+        let (after, opened) = (self.requests, Opened { age, at: now });
         self.seen.push_back(Seen { connection, opened, at: now, own: 0, after });
     }
 
@@ -106,13 +109,14 @@ impl RecentConnections {
     /// gone, and in the end nothing that is left would be old enough.
     #[must_use]
     pub fn age_of_oldest(&self, one_in: usize, seen_within: Duration, now: Timestamp) -> Duration {
-        let mut ages: Vec<_> =
-            self.candidates(seen_within, now).map(|seen| seen.opened.age_at(now)).collect();
-        let younger = ages.len() - ages.len().div_ceil(one_in.max(1));
-        if younger >= ages.len() {
-            return Duration::ZERO;
+        let mut ages = [Duration::ZERO; SEEN];
+        let candidates = self.candidates(seen_within, now).zip(&mut ages);
+        let count = candidates.map(|(seen, age)| *age = seen.opened.age_at(now)).count();
+        let younger = count - count.div_ceil(one_in.max(1));
+        match ages.get_mut(..count) {
+            Some(ages) if younger < count => *ages.select_nth_unstable(younger).1,
+            _ => Duration::ZERO,
         }
-        *ages.select_nth_unstable(younger).1
     }
 
     /// Whether so much of what its load balancer gets, on so many connections, comes on this one
@@ -129,17 +133,23 @@ impl RecentConnections {
     /// Whether a close of `connection` was asked for a short time ago.
     #[must_use]
     pub fn is_named(&self, connection: NamedConnection, now: Timestamp) -> bool {
-        self.named.iter().any(|(named, at)| *named == connection && now.since(*at) < NAMED_FOR)
+        // Those whose time is over may still be there, until the next request.
+        self.known_as_named.contains(&connection)
+            && self
+                .named
+                .iter()
+                .any(|(named, at)| *named == connection && now.since(*at) < NAMED_FOR)
     }
 
     /// Remembers that a close of `connection` was asked for.
     pub fn mark_named(&mut self, connection: NamedConnection, now: Timestamp) {
-        while self.named.len() >= NAMED
-            || self.named.front().is_some_and(|(_, at)| now.since(*at) >= NAMED_FOR)
-        {
-            self.named.pop_front();
+        self.forget_named(now);
+        if self.named.len() >= NAMED {
+            self.forget_first_named();
         }
-        self.named.push_back((connection, now));
+        if self.known_as_named.insert(connection) {
+            self.named.push_back((connection, now));
+        }
         self.seen.retain(|seen| seen.connection != connection);
     }
 
@@ -169,6 +179,19 @@ impl RecentConnections {
             taken.push(connection);
         }
         taken
+    }
+
+    /// Forgets those that may be named again.
+    fn forget_named(&mut self, now: Timestamp) {
+        while self.named.front().is_some_and(|(_, at)| now.since(*at) >= NAMED_FOR) {
+            self.forget_first_named();
+        }
+    }
+
+    fn forget_first_named(&mut self) {
+        if let Some((connection, _)) = self.named.pop_front() {
+            self.known_as_named.remove(&connection);
+        }
     }
 
     /// Connections seen within `seen_within`.

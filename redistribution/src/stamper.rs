@@ -51,11 +51,12 @@ impl Stamper {
 
     /// Counts a request and writes its stamp to `to`, which is cleared first.
     pub fn stamp(&mut self, origin: Origin, to: &mut String) {
-        self.stamp_sample(1, origin, to);
+        to.clear();
+        self.count(1, origin).write(to);
     }
 
-    /// Counts `requests` that all go on now, and writes the stamp of one of them.
-    pub fn stamp_sample(&mut self, requests: u64, origin: Origin, to: &mut String) {
+    /// Counts `requests` that all go on now; gives the stamp of one of them, which stands for all.
+    pub fn count(&mut self, requests: u64, origin: Origin) -> Stamp<'_> {
         self.seq = self.seq.wrapping_add(requests);
         self.pending = self.pending.wrapping_add(requests);
         let position = Position {
@@ -67,14 +68,12 @@ impl Stamper {
             open: origin.open,
             sample: requests,
         };
-        to.clear();
         Stamp {
             id: Cow::Borrowed(&self.id),
             pool: Cow::Borrowed(&self.pool),
             weight: self.weight,
             position: Some(position),
         }
-        .write(to);
     }
 
     /// Requests counted since the last [`shared`](Self::shared), to be added to the shared total.

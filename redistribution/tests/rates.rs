@@ -245,8 +245,11 @@ proptest! {
                 "id=\"e\", vm={vm}, seq={seq}, total={total}, conn={connection}, age={age}, open={open}"
             );
             let request = node.on_request(Some(header.as_bytes()), now);
-            if let Some(close) = request.and_then(|request| node.on_response(&request, now)) {
-                let close = CloseRequest::parse(close.as_bytes()).unwrap();
+            if let Some(request) = request
+                && let Some(close) = node.on_response(&request, now)
+            {
+                let header = close.to_header();
+                let close = CloseRequest::parse(header.as_bytes()).unwrap();
                 prop_assert_eq!(&*close.lb, "e");
                 prop_assert!(close.connections.len() <= MAX_CONNECTIONS);
                 named += close.connections.len() as u64;

@@ -11,6 +11,8 @@ use crate::scenario::{self, Order};
 pub struct Names {
     /// For each pool its edges.
     zone: Vec<Vec<Entry>>,
+    /// For each pool the weights of its edges, each added to those before it.
+    sums: Vec<Vec<f64>>,
     order: Order,
     ttl: f64,
     /// The address each resolver keeps for a pool, and until when (seconds); empty where clients
@@ -32,7 +34,13 @@ struct Entry {
 impl Names {
     pub fn new(dns: scenario::Dns, order: Order, pools: usize) -> Self {
         let kept = vec![None; dns.resolvers.unwrap_or(0) * pools];
-        Self { zone: vec![Vec::new(); pools], order, ttl: dns.ttl.as_secs_f64(), kept }
+        Self {
+            zone: vec![Vec::new(); pools],
+            sums: vec![Vec::new(); pools],
+            order,
+            ttl: dns.ttl.as_secs_f64(),
+            kept,
+        }
     }
 
     /// Enters the edges that are there and have a weight in DNS.
@@ -43,6 +51,14 @@ impl Names {
                 let entry = Entry { edge: number, weight: edge.dns_weight, behind: 0.0 };
                 self.zone[edge.spec.pool].push(entry);
             }
+        }
+        for (zone, sums) in self.zone.iter().zip(&mut self.sums) {
+            let mut sum = 0.0;
+            let so_far = zone.iter().map(|entry| {
+                sum += entry.weight;
+                sum
+            });
+            *sums = so_far.collect();
         }
     }
 
@@ -80,17 +96,13 @@ impl Names {
 
     fn answer(&mut self, pool: usize, random: &mut Pcg64) -> Option<u32> {
         let names = &mut self.zone[pool];
-        let all: f64 = names.iter().map(|entry| entry.weight).sum();
+        let sums = &self.sums[pool];
+        let all = *sums.last()?;
         match self.order {
             Order::Random => {
                 let drawn = random.random::<f64>() * all;
-                let mut sum = 0.0;
-                let found = names.iter().find(|entry| {
-                    sum += entry.weight;
-                    drawn < sum
-                });
-                // Sums are rounded: what is drawn may be beyond the last by a hair.
-                found.or(names.last()).map(|entry| entry.edge)
+                let found = sums.partition_point(|sum| *sum <= drawn);
+                Some(names[found.min(names.len() - 1)].edge)
             }
             Order::Rotating => {
                 for entry in names.iter_mut() {

@@ -26,6 +26,8 @@ pub struct Edge {
     pub dns_weight: f64,
     pub vm: VmToken,
     pub stamper: Stamper,
+    /// What its health checks say of it.
+    pub announcement: String,
     pub budget: CloseBudget,
     pub seats: Seats,
     /// Requests since the last stamp, where not all are stamped.
@@ -59,8 +61,10 @@ impl Edge {
     pub fn new(number: usize, spec: EdgeSpec, limit: PerSecond, random: &mut Pcg64) -> Self {
         let id = format!("edge-{}", number + 1);
         let vm = VmToken::from_random(random.random());
+        let (pool, weight) = (spec.pool, spec.weight);
         Self {
             stamper: stamper(&id, &spec, vm),
+            announcement: format!("id=\"{id}\", pool=\"pool-{pool}\", weight={weight:.3}"),
             up: true,
             dns_weight: 1.0,
             vm,

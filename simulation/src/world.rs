@@ -46,7 +46,9 @@ pub struct World {
     /// Clients on their way to a new connection, and when they connect.
     reconnecting: VecDeque<(f64, u32)>,
     course: Course,
+    /// Buffers, kept between requests.
     header: String,
+    drawn: Vec<u32>,
 }
 
 // === impl World ===
@@ -77,6 +79,7 @@ impl World {
             nodes,
             reconnecting: VecDeque::new(),
             header: String::new(),
+            drawn: Vec::new(),
         };
         for spec in specs {
             world.add_edge(spec);
@@ -233,15 +236,10 @@ impl World {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a short time")]
         let every = ((self.scenario.announce.as_secs_f64() / STEP).round() as u64).max(1);
         let Self { edges, nodes, step, .. } = self;
-        let spec = &edges[edge].spec;
-        let header = format!(
-            "id=\"{}\", pool=\"pool-{}\", weight={:.3}",
-            edges[edge].id, spec.pool, spec.weight
-        );
         for (number, node) in (0_u64..).zip(nodes) {
             let turn = (*step + number + edge as u64 * 3).is_multiple_of(every);
             if turn && node.serves(edge) {
-                node.node.on_request(Some(header.as_bytes()), now);
+                node.node.on_request(Some(edges[edge].announcement.as_bytes()), now);
             }
         }
     }
@@ -269,18 +267,27 @@ impl World {
             }
         };
         at.unstamped = if stamps == 0 { requests } else { 0 };
-        for stamp in 0..stamps {
+        // All at once, since each costs a look at memory that is in no cache: processors do many
+        // such looks at a time.
+        let mut drawn = std::mem::take(&mut self.drawn);
+        drawn.clear();
+        drawn.extend((0..stamps).filter_map(|_| at.seats.draw(&self.clients, random)));
+        for (stamp, client) in (0..).zip(&drawn) {
             // The first stamps stand for one more where the division leaves a rest.
             let stands_for = requests / stamps + u64::from(stamp < requests % stamps);
-            self.request(edge, stands_for, now);
+            self.request(edge, *client, stands_for, now);
         }
+        self.drawn = drawn;
     }
 
-    fn request(&mut self, edge: usize, stands_for: u64, now: Timestamp) {
+    /// A request of a client that was drawn. Where one drawn before it was closed with it, another
+    /// client sends it.
+    fn request(&mut self, edge: usize, drawn: u32, stands_for: u64, now: Timestamp) {
         let seconds = self.now();
-        let Self { edges, clients, random, nodes, header, .. } = self;
+        let Self { scenario, edges, clients, random, nodes, header, .. } = self;
         let at = &mut edges[edge];
-        let Some(client) = at.seats.draw(clients, random) else {
+        let here = (clients[drawn].at as usize == edge).then_some(drawn);
+        let Some(client) = here.or_else(|| at.seats.draw(clients, random)) else {
             return;
         };
         let age = seconds - f64::from(clients[client].opened);
@@ -289,25 +296,32 @@ impl World {
             age: Duration::from_secs_f64(age.max(0.0)),
             open: at.seats.count as u64,
         };
-        at.stamper.stamp_sample(stands_for, origin, header);
+        let stamp = at.stamper.count(stands_for, origin);
         let Some(node) = choose(nodes, edge, random) else {
             return;
         };
-        let Some(request) = node.on_request(Some(header.as_bytes()), now) else {
-            return;
+        // What is aggregated goes from one to the other as it is, all else as headers.
+        let aggregated = scenario.model.stamps.is_some();
+        let request = if aggregated {
+            node.on_stamp(&stamp, now)
+        } else {
+            header.clear();
+            stamp.write(header);
+            node.on_request(Some(header.as_bytes()), now)
         };
-        if let Some(close) = node.on_response(&request, now) {
+        let Some(request) = request else { return };
+        let Some(close) = node.on_response(&request, now) else { return };
+        if aggregated {
+            self.close(edge, &close, now);
+        } else if let Ok(close) = CloseRequest::parse(close.to_header().as_bytes()) {
             self.close(edge, &close, now);
         }
     }
 
     /// What the edge does with a close request.
-    fn close(&mut self, edge: usize, header: &str, now: Timestamp) {
-        let Ok(request) = CloseRequest::parse(header.as_bytes()) else {
-            return;
-        };
+    fn close(&mut self, edge: usize, request: &CloseRequest<'_>, now: Timestamp) {
         let limit = self.limit();
-        for named in request.connections {
+        for named in &request.connections {
             let at = &mut self.edges[edge];
             let client = self.clients.of_connection(named.id);
             let client = client.filter(|client| self.clients[*client].at as usize == edge);
