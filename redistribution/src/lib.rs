@@ -10,6 +10,7 @@
 //! | How many closes per second does that make? | [`close_rate`] |
 //! | Is one due now? | [`pacer`] |
 //! | Are the loads of a pool even, and what would make them so? | [`rebalance`], [`pool`] |
+//! | And where few requests come to measure them by? | [`few_requests`] |
 //! | Does closing help? What is said of it? | [`trial`], [`balance`] |
 //! | Which connections may it name? | [`recent_connections`] |
 //! | What does a node do with a request and its response? | [`node`] |
@@ -41,6 +42,7 @@ pub mod close_budget;
 pub mod close_rate;
 pub mod config;
 pub mod connections;
+pub mod few_requests;
 pub mod guard;
 pub mod heaviness;
 pub mod http1;

@@ -51,6 +51,12 @@ impl LoadAverage {
         *self = Self { idle: true, ..Self::default() };
     }
 
+    /// Whether it is there and forwards nothing.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.idle
+    }
+
     /// Its requests per second; `None` as long as nothing is known.
     #[must_use]
     pub fn rate(&self) -> Option<PerSecond> {

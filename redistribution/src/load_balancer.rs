@@ -19,7 +19,7 @@ use crate::{Timestamp, VmToken};
 const STRETCHES_OF_LATE: u32 = 5;
 
 /// A load balancer that announces itself and has sent no request for so many of the usual gaps
-/// between its requests is idle, if that is longer.
+/// between requests, its own or its pool's, is idle, if that is longer.
 const GAPS_TO_IDLE: u32 = 24;
 
 /// One that is not heard of for so many of its usual gaps is taken to be gone.
@@ -48,8 +48,10 @@ pub(crate) struct LoadBalancer {
     heaviness: Heaviness,
     average: LoadAverage,
     requested_at: Option<Timestamp>,
-    /// The usual time between one request and the next.
-    request_gap: Duration,
+    /// The usual time between one request and the next, where there were two.
+    request_gap: Option<Duration>,
+    /// Requests since they were last counted.
+    requests: u64,
     /// What its VMs have sent in the stretch that was accounted for last.
     traffic: Vec<VmTraffic>,
 }
@@ -78,7 +80,8 @@ impl LoadBalancer {
             heaviness: Heaviness::default(),
             average: LoadAverage::default(),
             requested_at: None,
-            request_gap: Duration::ZERO,
+            request_gap: None,
+            requests: 0,
             traffic: Vec::new(),
         }
     }
@@ -106,9 +109,18 @@ impl LoadBalancer {
     }
 
     /// Takes in that it announces itself, to a node that has listened since `started`.
-    pub fn announce(&mut self, stretch: Duration, started: Timestamp, now: Timestamp) {
+    /// `pool_gap` is the usual time from one request to the next for a load balancer of its pool:
+    /// where that is long, one that is silent is not idle yet.
+    pub fn announce(
+        &mut self,
+        pool_gap: Duration,
+        stretch: Duration,
+        started: Timestamp,
+        now: Timestamp,
+    ) {
         let late = stretch.saturating_mul(STRETCHES_OF_LATE);
-        let silent = late.max(self.request_gap.saturating_mul(GAPS_TO_IDLE));
+        let gap = self.request_gap.unwrap_or_default().max(pool_gap);
+        let silent = late.max(gap.saturating_mul(GAPS_TO_IDLE));
         if now.since(self.requested_at.unwrap_or(started)) >= silent {
             self.average.set_idle();
         }
@@ -126,8 +138,11 @@ impl LoadBalancer {
             return false;
         }
         let connection = NamedConnection { vm: position.vm, id: position.connection };
-        let requested_at = self.requested_at.replace(now).unwrap_or(now);
-        self.request_gap = usual(self.request_gap, now.since(requested_at));
+        self.requests = self.requests.saturating_add(1);
+        if let Some(before) = self.requested_at.replace(now) {
+            let latest = now.since(before);
+            self.request_gap = Some(self.request_gap.map_or(latest, |gap| usual(gap, latest)));
+        }
         self.recent.observe(connection, position.age, position.sample, now);
         self.heaviness.observe(connection, position.sample, now);
         true
@@ -169,9 +184,14 @@ impl LoadBalancer {
         connections
     }
 
-    /// Drops VMs that were not heard of for `timeout`.
+    /// Drops VMs that were not heard of for `timeout`, but for the last one where requests are
+    /// rare.
     pub fn forget_silent(&mut self, timeout: Duration, now: Timestamp) {
-        self.vms.retain(|vm| now.since(vm.share.last_seen()) < timeout);
+        let last = self.requested_at.filter(|_| !self.average.is_idle());
+        self.vms.retain(|vm| {
+            let seen = vm.share.last_seen();
+            now.since(seen) < timeout || last.is_some_and(|last| seen >= last)
+        });
     }
 
     /// Ends the stretch of each VM, as far as it is long enough to tell something.
@@ -191,6 +211,11 @@ impl LoadBalancer {
             let portion = ended.map(|ended| ended.portion()).unwrap_or_default();
             VmTraffic { portion, open: vm.open }
         }));
+    }
+
+    /// Its requests here since this was last asked for.
+    pub fn take_requests(&mut self) -> u64 {
+        std::mem::take(&mut self.requests)
     }
 
     /// Pairs of its requests, and those on the same connection.
@@ -278,9 +303,12 @@ mod tests {
         assert!(load_balancer.load(STRETCH).is_none(), "nothing is known yet");
         let stamp = Stamp::parse(b"id=\"edge-1\", vm=a, seq=5, conn=1, open=3").unwrap();
         load_balancer.observe(&stamp.position.unwrap(), at_ms(60_000));
-        load_balancer.announce(STRETCH, at_ms(0), at_ms(69_000));
+        load_balancer.announce(Duration::ZERO, STRETCH, at_ms(0), at_ms(69_000));
         assert!(load_balancer.load(STRETCH).is_none(), "requests may be rare");
-        load_balancer.announce(STRETCH, at_ms(0), at_ms(70_000));
+        let pool_gap = Duration::from_secs(1);
+        load_balancer.announce(pool_gap, STRETCH, at_ms(0), at_ms(83_000));
+        assert!(load_balancer.load(STRETCH).is_none(), "with others of the pool they are rare");
+        load_balancer.announce(pool_gap, STRETCH, at_ms(0), at_ms(84_000));
         let load = load_balancer.load(STRETCH).unwrap();
         assert!(load.rate.get() <= 0.0, "{load:?}");
     }

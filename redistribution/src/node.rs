@@ -114,13 +114,16 @@ impl Node {
     pub fn on_stamp(&mut self, stamp: &Stamp<'_>, now: Timestamp) -> Option<RequestInHand> {
         let stretch = self.config.share_window;
         let started = *self.started_at.get_or_insert(now);
+        let pool_gap = self.pools.usual_gap(&stamp.pool);
         let Some((lb, load_balancer)) = self.load_balancer(stamp, now) else {
             self.counters.stamps_over_limit += 1;
             return None;
         };
         load_balancer.hear(stamp, now);
         let Some(position) = &stamp.position else {
-            load_balancer.announce(stretch, started, now);
+            if let Some(pool_gap) = pool_gap {
+                load_balancer.announce(pool_gap, stretch, started, now);
+            }
             self.counters.announcements += 1;
             return None;
         };
@@ -186,7 +189,8 @@ impl Node {
             load_balancer.end_stretches(config.share_window, elapsed, now);
         }
         if let CloseRate::Rebalance(settings) = &config.close_rate {
-            self.pools.rebalance(settings, &self.load_balancers, config, elapsed, now);
+            let load_balancers = &mut self.load_balancers;
+            self.pools.rebalance(settings, load_balancers, config, elapsed, now);
         }
         for (id, load_balancer) in &mut self.load_balancers {
             let demand = match &config.close_rate {

@@ -68,6 +68,10 @@ impl Pacer {
     pub fn on_tick(&mut self, now: Timestamp) {
         let elapsed = now.since(self.at).as_secs_f64();
         self.at = self.at.max(now);
+        // So it is with most load balancers most of the time.
+        if self.coming <= 0.0 {
+            return;
+        }
         let more = self.coming.min(self.flow * elapsed);
         self.coming -= more;
         let cap = self.cap();

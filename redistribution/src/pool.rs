@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::Timestamp;
 use crate::balance::Balance;
+use crate::few_requests::by_connections;
 use crate::rebalance::{Load, Phase, Rebalance};
 use crate::trial::{Trial, Verdict};
 
@@ -85,6 +86,8 @@ impl Pool {
         now: Timestamp,
     ) -> Vec<f64> {
         let Members { ids, loads } = members;
+        let by_connections = by_connections(loads, settings.tolerance);
+        let loads = by_connections.as_ref().unwrap_or(loads);
         if self.members != *ids {
             self.members.clone_from(ids);
             self.changed_at = now;
@@ -101,7 +104,7 @@ impl Pool {
             self.held_back = None;
             return hazards;
         }
-        self.judge(settings, members, &hazards, now);
+        self.judge(settings, ids, loads, &hazards, now);
         if let Some(held_back) = &self.held_back {
             let part = held_back.hazard / mean_hazard(loads, &hazards);
             let floor = settings.floor_hazard();
@@ -135,8 +138,14 @@ impl Pool {
     }
 
     /// Lets the trial that goes on say what it can.
-    fn judge(&mut self, settings: &Rebalance, members: &Members, law: &[f64], now: Timestamp) {
-        let loads = &members.loads;
+    fn judge(
+        &mut self,
+        settings: &Rebalance,
+        ids: &[Rc<str>],
+        loads: &[Load],
+        law: &[f64],
+        now: Timestamp,
+    ) {
         let trial = self.trial.get_or_insert_with(|| Trial::new(loads, now));
         let time = settings.tau();
         let enough = match self.held_back {
@@ -160,7 +169,7 @@ impl Pool {
             }
             (Verdict::Futile(_), Some(held_back)) => held_back.hazard = HELD_BACK,
             (Verdict::Futile(index), None) => {
-                let cause = members.ids.get(index).cloned().unwrap_or_else(|| Rc::from(""));
+                let cause = ids.get(index).cloned().unwrap_or_else(|| Rc::from(""));
                 self.held_back = Some(HeldBack { hazard: HELD_BACK, cause });
             }
         }

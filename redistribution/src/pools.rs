@@ -12,6 +12,12 @@ use crate::load_balancer::LoadBalancer;
 use crate::pool::{Members, Pool};
 use crate::rebalance::Rebalance;
 
+/// How fast requests come is an average over about this time,
+const PACE_MEMORY: Duration = Duration::from_mins(5);
+
+/// of so many requests at least.
+const ENOUGH_FOR_A_PACE: f64 = 8.0;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
@@ -20,6 +26,8 @@ pub(crate) struct Pools {
     hazards: BTreeMap<Rc<str>, f64>,
     /// By pool, likewise.
     balances: BTreeMap<Rc<str>, Balance>,
+    /// By pool, how fast requests come.
+    paces: BTreeMap<Rc<str>, Pace>,
     changes: Changes,
 }
 
@@ -30,6 +38,15 @@ struct Known {
     pairs: Vec<Pairs>,
 }
 
+/// How fast requests of a pool come here.
+#[derive(Debug, Default)]
+struct Pace {
+    load_balancers: u32,
+    /// Seconds of late, and the requests of them.
+    seconds: f64,
+    requests: f64,
+}
+
 // === impl Pools ===
 
 impl Pools {
@@ -37,14 +54,15 @@ impl Pools {
     pub fn rebalance(
         &mut self,
         settings: &Rebalance,
-        load_balancers: &BTreeMap<Rc<str>, LoadBalancer>,
+        load_balancers: &mut BTreeMap<Rc<str>, LoadBalancer>,
         config: &NodeConfig,
         elapsed: Duration,
         now: Timestamp,
     ) {
+        self.count_requests(load_balancers, elapsed);
         let mut known = BTreeMap::<Rc<str>, Known>::new();
         let stretch = config.share_window;
-        for (id, load_balancer) in load_balancers {
+        for (id, load_balancer) in &*load_balancers {
             if load_balancer.is_there(stretch, now)
                 && let Some(load) = load_balancer.load(stretch)
             {
@@ -73,6 +91,30 @@ impl Pools {
         }
     }
 
+    /// The usual time from one request of a load balancer of `pool` to its next, as far as this node
+    /// sees them; `None` where it sees too few to say.
+    pub fn usual_gap(&self, pool: &str) -> Option<Duration> {
+        self.paces.get(pool).and_then(Pace::usual_gap)
+    }
+
+    fn count_requests(
+        &mut self,
+        load_balancers: &mut BTreeMap<Rc<str>, LoadBalancer>,
+        elapsed: Duration,
+    ) {
+        for pace in self.paces.values_mut() {
+            pace.fade(elapsed);
+        }
+        for load_balancer in load_balancers.values_mut() {
+            let seconds = elapsed.as_secs_f64();
+            let new = Pace { seconds, ..Pace::default() };
+            let pace = self.paces.entry(Rc::clone(&load_balancer.pool)).or_insert(new);
+            pace.load_balancers += 1;
+            pace.requests += load_balancer.take_requests() as f64;
+        }
+        self.paces.retain(|_, pace| pace.load_balancers > 0);
+    }
+
     /// The hazard of the load balancer `id`, per second.
     pub fn hazard(&self, id: &str) -> f64 {
         self.hazards.get(id).copied().unwrap_or(0.0)
@@ -86,5 +128,23 @@ impl Pools {
     /// What has changed since the last time.
     pub fn take_changes(&mut self) -> Vec<Change> {
         self.changes.take()
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// Begins to count anew, for the `elapsed` since the last time; what was counted before fades.
+    fn fade(&mut self, elapsed: Duration) {
+        let left = (-elapsed.as_secs_f64() / PACE_MEMORY.as_secs_f64()).exp();
+        self.seconds = self.seconds * left + elapsed.as_secs_f64();
+        self.requests *= left;
+        self.load_balancers = 0;
+    }
+
+    fn usual_gap(&self) -> Option<Duration> {
+        let gap = f64::from(self.load_balancers) * self.seconds / self.requests;
+        let enough = self.requests >= ENOUGH_FOR_A_PACE;
+        Duration::try_from_secs_f64(gap).ok().filter(|_| enough)
     }
 }

@@ -214,12 +214,15 @@ impl Rebalance {
             // And of the requests that would be counted then.
             let time = load.measured_over.as_secs_f64();
             let requests = mean * load.weight * time;
-            let counted = (1.0 / requests.max(1.0) + (CLOCK_ERROR / time).powi(2)).sqrt();
+            let clock = CLOCK_ERROR / time;
             match phase {
                 Phase::Even => {
                     let z = upper_quantile(CHANCE_TO_BEGIN / count);
                     // Connections landed once, but requests are counted anew at every look.
-                    let counted = upper_quantile(CHANCE_AT_A_LOOK / count) * counted;
+                    let chance = CHANCE_AT_A_LOOK / count;
+                    let counted =
+                        if deviation < 0.0 { counted_less } else { counted_more }(chance, requests)
+                            .hypot(upper_quantile(chance) * clock);
                     // Numbers of connections are skewed: many at once are likelier than for a
                     // normal variable (the first term of Cornish and Fisher).
                     let skewed = z + (z * z - 1.0) / 6.0 * loaded;
@@ -262,6 +265,18 @@ impl Load {
 /// `value`, or 0 where it is none.
 fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
+}
+
+/// By how much fewer requests than the `mean` are counted with the chance `q`, relative to it.
+fn counted_less(q: f64, mean: f64) -> f64 {
+    upper_quantile(q) / mean.sqrt()
+}
+
+/// By how much more. Where few are counted, twice as many are no rarity: numbers of requests have
+/// the tail of Poisson's distribution, which Bernstein's inequality bounds.
+fn counted_more(q: f64, mean: f64) -> f64 {
+    let third = -q.ln() / 3.0;
+    (third + (third * third + 6.0 * third * mean).sqrt()) / mean
 }
 
 /// The value that a standard normal variable exceeds with the chance `q`, up to a half

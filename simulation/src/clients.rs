@@ -98,5 +98,5 @@ fn rate(pace: Pace, client: usize, count: usize, random: &mut Pcg64) -> f32 {
             .map_or(mean, |pareto| pareto.sample(random)),
     };
     // Nobody is silent for ever.
-    rate.max(1e-4) as f32
+    rate.max(1e-9) as f32
 }
