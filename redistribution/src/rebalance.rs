@@ -60,8 +60,10 @@
 //! `sqrt(1 / requests counted + kappa / connections)`, where `kappa = E[r^2] / E[r]^2` over the
 //! request rates of connections says how much a heavy few weigh. An episode of closing begins when
 //! some load is out by more than luck would have it (in one of ten thousand pools that are even),
-//! or low with fewer connections than luck would have it, and ends when all are within `tolerance`, or as near as luck lets them be. In between and after,
-//! nothing is closed.
+//! or low with fewer connections than luck would have it, and ends when all are within `tolerance`,
+//! or as near as luck lets them be. In between and after, nothing is closed. Where requests are so
+//! rare that counting errs by more than the tolerance, connections tell the loads
+//! ([`few_requests`](crate::few_requests)).
 
 use std::time::Duration;
 
