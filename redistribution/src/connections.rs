@@ -31,6 +31,8 @@ pub struct Connection {
     stage: Cell<Stage>,
     in_flight: Cell<u32>,
     active_at: Cell<Timestamp>,
+    farewell: Cell<Farewell>,
+    native_drain: Cell<Option<NativeDrain>>,
 }
 
 /// How far a connection is with closing.
@@ -41,7 +43,12 @@ pub enum Stage {
     /// A close was admitted, and begins with the next response.
     Asked,
     /// The bytes of the response that go out next are to tell the client.
-    Announcing(Protocol),
+    Announcing {
+        /// What they are.
+        protocol: Protocol,
+        /// When it was told first, where it was told before and goes on nevertheless.
+        told: Option<Timestamp>,
+    },
     /// The client was told.
     Draining {
         /// When it was.
@@ -56,6 +63,52 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+}
+
+/// How far the last words to an HTTP/2 client are that was told and stays.
+///
+/// The last GOAWAY has to be written, and nothing but Envoy's codec can cause a write. So a PING
+/// goes to the client when its last stream is over. Its answer, by which the client shows that it
+/// knows of the first GOAWAY, is held back as a PING to the codec; once the connection is to be
+/// closed it is let through, and the codec's answer is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Farewell {
+    /// There is no PING under way.
+    #[default]
+    None,
+    /// The client has been sent a PING.
+    Asked,
+    /// Its answer is held back.
+    Held,
+    /// It was let through: what the codec writes next makes room for the last GOAWAY.
+    Due,
+    /// All is said: what the client still sends is not taken any more.
+    Said,
+}
+
+/// How a connection that was told comes to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing is in flight, and nothing seems to come.
+    Drained,
+    /// The time that it may take at most is over, and something is in flight still.
+    Cut,
+}
+
+/// How long a client that was told may stay.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Without a request.
+    pub drain_timeout: Duration,
+    /// Whatever it does; for ever where `None`.
+    pub max_drain: Option<Duration>,
+}
+
+/// Envoy was asked to drain a connection.
+#[derive(Clone, Copy, Debug)]
+struct NativeDrain {
+    at: Timestamp,
+    http1: bool,
 }
 
 /// All connections of a VM.
@@ -78,6 +131,8 @@ impl Connection {
             stage: Cell::new(Stage::Open),
             in_flight: Cell::new(0),
             active_at: Cell::new(now),
+            farewell: Cell::default(),
+            native_drain: Cell::default(),
         }
     }
 
@@ -132,38 +187,83 @@ impl Connection {
         open
     }
 
-    /// A response is about to go out whose bytes are to tell the client.
-    pub fn announce(&self, protocol: Protocol) {
-        self.stage.set(Stage::Announcing(protocol));
+    /// Requests in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.get()
     }
 
-    /// The client was told to close.
-    pub fn told(&self, now: Timestamp) {
-        self.stage.set(Stage::Draining { since: now });
+    /// A response is about to go out whose bytes are to tell the client.
+    pub fn announce(&self, protocol: Protocol) {
+        self.stage.set(Stage::Announcing { protocol, told: self.told_at() });
+    }
+
+    /// The client was told to close; true if it was not before.
+    pub fn told(&self, now: Timestamp) -> bool {
+        let before = self.told_at();
+        self.stage.set(Stage::Draining { since: before.unwrap_or(now) });
+        before.is_none()
     }
 
     /// This response cannot tell the client: the next one is to.
     pub fn defer(&self) {
-        self.stage.set(Stage::Asked);
+        self.stage.set(self.told_at().map_or(Stage::Asked, |since| Stage::Draining { since }));
     }
 
     /// The close is given up: the connection no longer speaks HTTP, or is closing anyway.
     pub fn leave_alone(&self) {
         self.stage.set(Stage::Open);
+        self.native_drain.set(None);
     }
 
-    /// Whether a client that was told and stays may be closed: it has had `drain_timeout` to
-    /// leave, has no request in flight, and sent nothing for a while that could be one.
-    #[must_use]
-    pub fn is_drained(&self, drain_timeout: Duration, now: Timestamp) -> bool {
+    fn told_at(&self) -> Option<Timestamp> {
         match self.stage.get() {
-            Stage::Draining { since } => {
-                now.since(since) >= drain_timeout
-                    && self.in_flight.get() == 0
-                    && now.since(self.active_at.get()) >= drain_timeout
-            }
-            _ => false,
+            Stage::Draining { since } => Some(since),
+            Stage::Announcing { told, .. } => told,
+            Stage::Open | Stage::Asked => None,
         }
+    }
+
+    /// How far the last words to an HTTP/2 client are.
+    #[must_use]
+    pub fn farewell(&self) -> Farewell {
+        self.farewell.get()
+    }
+
+    /// They are so far now.
+    pub fn set_farewell(&self, farewell: Farewell) {
+        self.farewell.set(farewell);
+    }
+
+    /// How a client that was told and stays may be closed now, if it may. It is [drained] where it
+    /// has had the time to leave, has no request in flight, and sent nothing for a while that
+    /// could be one.
+    ///
+    /// [drained]: Ending::Drained
+    #[must_use]
+    pub fn ending(&self, patience: Patience, now: Timestamp) -> Option<Ending> {
+        let told = self.told_at()?;
+        let idle = self.in_flight.get() == 0;
+        let silent = now.since(self.active_at.get()) >= patience.drain_timeout;
+        let overdue = patience.max_drain.is_some_and(|max| now.since(told) >= max);
+        if idle && (overdue || (silent && now.since(told) >= patience.drain_timeout)) {
+            Some(Ending::Drained)
+        } else {
+            overdue.then_some(Ending::Cut)
+        }
+    }
+
+    /// Envoy was asked to drain it, which over HTTP/1 it does after the response in hand.
+    pub fn drains_natively(&self, http1: bool, now: Timestamp) {
+        self.told(now);
+        self.native_drain.set(Some(NativeDrain { at: now, http1 }));
+    }
+
+    /// Whether a request that comes now shows that Envoy does not drain it, though asked to. Over
+    /// HTTP/2 and later there may be requests for a while: so long as `grace`.
+    #[must_use]
+    pub fn should_be_gone(&self, grace: Duration, now: Timestamp) -> bool {
+        self.native_drain.get().is_some_and(|drain| drain.http1 || now.since(drain.at) >= grace)
     }
 }
 
@@ -267,19 +367,51 @@ mod tests {
         assert!(!connection.ask());
     }
 
+    const PATIENCE: Patience = Patience { drain_timeout: SECOND, max_drain: None };
+
     #[test]
     fn a_connection_is_drained_when_told_silent_and_without_requests() {
         let mut connections = Connections::default();
         let connection = connections.opened(0, 7, at(0));
-        assert!(!connection.is_drained(SECOND, at(60)), "it was never told");
+        assert_eq!(connection.ending(PATIENCE, at(60)), None, "it was never told");
         connection.request_started(at(60));
-        connection.told(at(60));
-        assert!(!connection.is_drained(SECOND, at(90)), "a request is in flight");
+        assert!(connection.told(at(60)));
+        assert_eq!(connection.ending(PATIENCE, at(90)), None, "a request is in flight");
         connection.request_finished(at(90));
-        assert!(!connection.is_drained(SECOND, at(90)), "it has just had one");
+        assert_eq!(connection.ending(PATIENCE, at(90)), None, "it has just had one");
         connection.bytes_received(at(91));
-        assert!(!connection.is_drained(SECOND, at(91)), "another one may be coming in");
-        assert!(connection.is_drained(SECOND, at(92)));
+        assert_eq!(connection.ending(PATIENCE, at(91)), None, "another one may be coming in");
+        assert_eq!(connection.ending(PATIENCE, at(92)), Some(Ending::Drained));
+    }
+
+    #[test]
+    fn a_request_in_flight_is_cut_only_by_max_drain() {
+        let mut connections = Connections::default();
+        let connection = connections.opened(0, 7, at(0));
+        connection.request_started(at(0));
+        connection.told(at(10));
+        connection.announce(Protocol::Http1);
+        assert!(!connection.told(at(15)), "it was told before");
+        assert_eq!(connection.ending(PATIENCE, at(36_000)), None);
+        let patience = Patience { max_drain: Some(9 * SECOND), ..PATIENCE };
+        assert_eq!(connection.ending(patience, at(18)), None);
+        assert_eq!(connection.ending(patience, at(19)), Some(Ending::Cut));
+        connection.request_finished(at(19));
+        assert_eq!(connection.ending(patience, at(19)), Some(Ending::Drained));
+    }
+
+    #[test]
+    fn a_request_shows_that_a_native_drain_did_not_happen() {
+        let mut connections = Connections::default();
+        let connection = connections.of_request(0, at(0)).unwrap();
+        assert!(!connection.should_be_gone(SECOND, at(9)));
+        connection.drains_natively(false, at(9));
+        assert!(!connection.should_be_gone(SECOND, at(9)), "HTTP/2 takes its time");
+        assert!(connection.should_be_gone(SECOND, at(10)));
+        connection.leave_alone();
+        assert!(!connection.should_be_gone(SECOND, at(99)));
+        connection.drains_natively(true, at(99));
+        assert!(connection.should_be_gone(SECOND, at(99)), "HTTP/1 closes after the response");
     }
 
     #[test]
