@@ -47,9 +47,8 @@ async fn chunks_and_trailers_arrive_whole() -> Result<()> {
 
 #[tokio::test]
 async fn interim_responses_pass_in_front_of_the_one_that_closes() -> Result<()> {
-    let (body, verbose) = one_close("/hints", &[]).await?;
-    assert_eq!(body, "</close/hints>");
-    assert!(!verbose.contains("103 Early Hints") || verbose.contains("link: </a.css>"));
+    // Envoy takes early hints off; the response behind them has to be found all the same.
+    assert_eq!(one_close("/hints", &[]).await?.0, "</close/hints>");
     let upload = "x".repeat(2_000);
     let args = ["-H", "expect: 100-continue", "--data-binary", &upload];
     let (body, verbose) = one_close("/upload", &args).await?;

@@ -184,6 +184,7 @@ async fn a_client_that_stays_and_pings_is_closed() -> Result<()> {
     while let Ok(Some(frame)) = client.next().await {
         if frame.kind == PING && frame.payload == b"bytes..8" {
             pings += 1;
+            assert!(pings < 400, "kept open for twenty seconds by nothing but PINGs");
             if pings == 20 {
                 gate("pings").notify_one();
             }
