@@ -107,6 +107,31 @@ impl Application {
         Ok(Self { address, shared, stop: Some(stop), server })
     }
 
+    /// Hands each connection to `handler`, for what no HTTP server can be made to do.
+    ///
+    /// # Errors
+    ///
+    /// `address` is not local.
+    pub async fn serve_raw<F>(address: Ipv4Addr, handler: fn(TcpStream) -> F) -> Result<Self>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind((address, 0))
+            .await
+            .with_context(|| format!("cannot bind an address for the application: {address}"))?;
+        let address = listener.local_addr().context("no local address")?;
+        let (stop, mut stopped) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            while let Some(Ok((stream, _))) = tokio::select! {
+                accepted = listener.accept() => Some(accepted),
+                _ = &mut stopped => None,
+            } {
+                tokio::spawn(handler(stream));
+            }
+        });
+        Ok(Self { address, shared: Arc::default(), stop: Some(stop), server })
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

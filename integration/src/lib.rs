@@ -14,4 +14,5 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod simulate;
+pub mod testing;
 pub mod tls;

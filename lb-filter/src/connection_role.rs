@@ -4,18 +4,18 @@
 //! close was asked for.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use proxy_host::{
-    BufferType, Status, close_downstream, get_buffer, set_buffer, set_effective_context,
+    BufferType, Status, close_downstream, get_buffer, resume_downstream, set_buffer,
+    set_effective_context,
 };
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, PeerType};
-use redistribution::connections::{Connection, Protocol, Stage};
+use redistribution::connections::{Connection, Ending, Farewell, Patience, Protocol, Stage};
 use redistribution::http1::{Announcement, announce_close};
-use redistribution::http2::{FRAME_HEADER_BYTES, GOAWAY, takes_goaway_in_front};
 
 use crate::http_role::connection_id;
+use crate::http2_close::Http2Close;
 use crate::vm::Vm;
 
 /// Bytes of a write in which the end of a response's head is looked for. A longer head is left
@@ -28,18 +28,20 @@ pub(crate) struct ConnectionRole {
     vm: Option<Rc<Vm>>,
     context: u32,
     connection: Option<Rc<Connection>>,
+    /// Over HTTP/2, once a close is pending.
+    http2: Option<Http2Close>,
 }
 
 // === impl ConnectionRole ===
 
 impl ConnectionRole {
     pub fn new(vm: Option<Rc<Vm>>, context: u32) -> Self {
-        Self { vm, context, connection: None }
+        Self { vm, context, connection: None, http2: None }
     }
 
     fn forget(&mut self) {
         if let (Some(vm), Some(connection)) = (&self.vm, self.connection.take()) {
-            if matches!(connection.stage(), Stage::Asked | Stage::Announcing(_)) {
+            if matches!(connection.stage(), Stage::Asked | Stage::Announcing { told: None, .. }) {
                 vm.counters.closes_lapsed.add(1);
             }
             vm.connections.borrow_mut().closed(connection.id());
@@ -52,6 +54,7 @@ impl Context for ConnectionRole {}
 impl StreamContext for ConnectionRole {
     fn on_new_connection(&mut self) -> Action {
         if let Some(vm) = &self.vm {
+            vm.miss_http_role();
             match connection_id() {
                 Ok(id) => {
                     let mut connections = vm.connections.borrow_mut();
@@ -63,23 +66,35 @@ impl StreamContext for ConnectionRole {
         Action::Continue
     }
 
-    fn on_downstream_data(&mut self, _: usize, _: bool) -> Action {
-        if let (Some(vm), Some(connection)) = (&self.vm, &self.connection) {
+    fn on_downstream_data(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let (Some(vm), Some(connection)) = (&self.vm, &self.connection) else {
+            return Action::Continue;
+        };
+        let Some(http2) = &mut self.http2 else {
             connection.bytes_received(vm.now.get());
-        }
-        Action::Continue
+            return Action::Continue;
+        };
+        http2.received(vm, connection, size, end_of_stream).unwrap_or_else(|_| {
+            vm.counters.host_errors.add(1);
+            Action::Continue
+        })
     }
 
     fn on_upstream_data(&mut self, size: usize, _: bool) -> Action {
         if let (Some(vm), Some(connection)) = (&self.vm, &self.connection)
-            && let Stage::Announcing(protocol) = connection.stage()
             && size > 0
         {
-            let announced = match protocol {
-                Protocol::Http1 => announce_http1(vm, connection, size),
-                Protocol::Http2 => announce_http2(vm, connection, size),
+            let written = match (connection.stage(), &mut self.http2) {
+                (Stage::Announcing { protocol: Protocol::Http1, .. }, _) => {
+                    announce_http1(vm, connection, size)
+                }
+                (Stage::Announcing { protocol: Protocol::Http2, .. }, http2) => {
+                    http2.get_or_insert_default().written(vm, connection, size)
+                }
+                (Stage::Draining { .. }, Some(http2)) => http2.written(vm, connection, size),
+                _ => Ok(()),
             };
-            if announced.is_err() {
+            if written.is_err() {
                 vm.counters.host_errors.add(1);
             }
         }
@@ -102,13 +117,9 @@ fn announce_http1(vm: &Vm, connection: &Rc<Connection>, size: usize) -> Result<(
     match announce_close(&write) {
         Announcement::Rewrite { replace, with } => {
             set_buffer(BufferType::UpstreamData, replace, &with)?;
-            told(vm, connection);
-            vm.counters.closes_announced_http1.add(1);
+            told_http1(vm, connection);
         }
-        Announcement::AlreadyThere => {
-            told(vm, connection);
-            vm.counters.closes_announced_http1.add(1);
-        }
+        Announcement::AlreadyThere => told_http1(vm, connection),
         Announcement::Upgrade => {
             connection.leave_alone();
             vm.counters.closes_left_upgraded.add(1);
@@ -123,52 +134,71 @@ fn announce_http1(vm: &Vm, connection: &Rc<Connection>, size: usize) -> Result<(
     Ok(())
 }
 
-fn announce_http2(vm: &Vm, connection: &Rc<Connection>, size: usize) -> Result<(), Status> {
-    let at_boundary = takes_goaway_in_front(size, |offset| {
-        get_buffer(BufferType::UpstreamData, offset, FRAME_HEADER_BYTES).ok()?.try_into().ok()
-    });
-    if at_boundary {
-        set_buffer(BufferType::UpstreamData, 0, &GOAWAY)?;
-        told(vm, connection);
-        vm.counters.closes_announced_http2.add(1);
-    } else {
-        vm.counters.announcements_deferred.add(1);
+fn told_http1(vm: &Vm, connection: &Rc<Connection>) {
+    if told(vm, connection) {
+        vm.counters.closes_announced_http1.add(1);
     }
-    Ok(())
 }
 
-fn told(vm: &Vm, connection: &Rc<Connection>) {
-    connection.told(vm.now.get());
-    vm.draining.borrow_mut().push(Rc::clone(connection));
+/// The client was told; true if it was not before.
+pub(crate) fn told(vm: &Vm, connection: &Rc<Connection>) -> bool {
+    let first = connection.told(vm.now.get());
+    if first {
+        vm.draining.borrow_mut().push(Rc::clone(connection));
+    }
+    first
 }
 
-/// Closes connections whose clients were told and stay on without a request. Called from the
-/// tick of the root context `root`.
-pub(crate) fn close_drained(vm: &Vm, drain_timeout: Duration, root: u32) {
+/// Closes connections whose clients were told and stay on. Called from the tick of the root
+/// context `root`.
+pub(crate) fn close_drained(vm: &Vm, patience: Patience, root: u32) {
     let now = vm.now.get();
-    let mut drained = Vec::new();
+    let mut ending = Vec::new();
     vm.draining.borrow_mut().retain(|connection| {
-        let done = connection.is_drained(drain_timeout, now);
-        if done {
-            drained.push(Rc::clone(connection));
-        }
         // Contexts hold the other references: without them the connection is gone.
-        !done && Rc::strong_count(connection) > 1
+        if Rc::strong_count(connection) == 1 {
+            return false;
+        }
+        let Some(how) = connection.ending(patience, now) else {
+            return true;
+        };
+        ending.push((Rc::clone(connection), how));
+        // It is gone once all is flushed, which may take a while: it is not closed again then.
+        has_last_words(connection, how)
     });
-    // Closing calls back into this VM: nothing of it may be borrowed here.
-    for connection in &drained {
-        if let Some(context) = connection.role()
-            && Rc::strong_count(connection) > 1
+    // What follows calls back into this VM: nothing of it may be borrowed here.
+    for (connection, how) in &ending {
+        // The close of another may have ended it.
+        let there = vm.connections.borrow().get(connection.id()).is_some();
+        if let Some(context) = connection.role().filter(|_| there)
+            && close(vm, connection, context, *how).is_err()
         {
-            let closed = set_effective_context(context).and_then(|()| close_downstream());
-            if closed.is_ok() {
-                vm.counters.connections_closed.add(1);
-            } else {
-                vm.counters.host_errors.add(1);
-            }
+            vm.counters.host_errors.add(1);
         }
     }
-    if !drained.is_empty() && set_effective_context(root).is_err() {
+    if !ending.is_empty() && set_effective_context(root).is_err() {
         vm.counters.host_errors.add(1);
     }
+}
+
+/// Whether the last GOAWAY can be written before the close.
+fn has_last_words(connection: &Connection, how: Ending) -> bool {
+    how == Ending::Drained && connection.farewell() == Farewell::Held
+}
+
+/// Closes a connection, or lets through what its last GOAWAY waits for and leaves the close to
+/// the next tick.
+fn close(vm: &Vm, connection: &Connection, context: u32, how: Ending) -> Result<(), Status> {
+    set_effective_context(context)?;
+    if has_last_words(connection, how) {
+        connection.set_farewell(Farewell::Due);
+        return resume_downstream();
+    }
+    let counter = match how {
+        Ending::Drained => &vm.counters.connections_closed,
+        Ending::Cut => &vm.counters.connections_cut,
+    };
+    close_downstream()?;
+    counter.add(1);
+    Ok(())
 }

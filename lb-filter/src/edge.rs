@@ -2,13 +2,16 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
-use proxy_host::{get_property, plugin_vm_id};
+use proxy_host::{MapType, Status, get_property, plugin_vm_id, replace_header};
+use redistribution::ConnectionId;
 use redistribution::close_rate::PerSecond;
 use redistribution::config::{LbConfig, Mode};
+use redistribution::connections::Connection;
 use redistribution::guard::{Guard, Refusal, Verdict};
-use redistribution::stamper::Stamper;
-use redistribution::wire::{CloseRequest, NamedConnection, is_valid_name};
+use redistribution::stamper::{Origin, Stamper};
+use redistribution::wire::{CloseRequest, NamedConnection, STAMP_HEADER, is_valid_name};
 
 use crate::close_limit::CloseLimit;
 use crate::handover::Handover;
@@ -18,7 +21,7 @@ use crate::vm::Vm;
 /// See the module's documentation.
 pub(crate) struct Edge {
     pub vm: Rc<Vm>,
-    pub stamper: Rc<RefCell<Stamper>>,
+    stamper: Rc<RefCell<Stamper>>,
     id: String,
     mode: Mode,
     limit: CloseLimit,
@@ -44,6 +47,21 @@ impl Edge {
             id,
             vm,
         })
+    }
+
+    /// Puts the stamp on the request in hand, which came on the connection `id`.
+    pub fn stamp(&self, id: ConnectionId, connection: Option<&Connection>) -> Result<(), Status> {
+        let vm = &self.vm;
+        let open = vm.connections.borrow().open();
+        let age = connection.map(|connection| connection.age(vm.now.get()));
+        if age.is_none() {
+            vm.counters.requests_untracked.add(1);
+        }
+        let origin = Origin { connection: id, age: age.unwrap_or(Duration::ZERO), open };
+        let mut stamp = String::with_capacity(128);
+        self.stamper.borrow_mut().stamp(origin, &mut stamp);
+        vm.counters.requests_stamped.add(1);
+        replace_header(MapType::RequestHeaders, STAMP_HEADER, stamp.as_bytes())
     }
 
     /// Does what a close request asks, as far as the guard admits it.

@@ -1,19 +1,17 @@
-//! The HTTP role: one request and its response.
+//! The HTTP roles: one request and its response.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use proxy_host::{
-    MapType, Status, get_header, get_property, remove_header, replace_header, set_property,
-};
+use proxy_host::{MapType, Status, get_header, get_property, remove_header, set_property};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use redistribution::ConnectionId;
 use redistribution::connections::{Connection, Protocol, Stage};
-use redistribution::stamper::Origin;
-use redistribution::wire::{CLOSE_HEADER, STAMP_HEADER};
+use redistribution::wire::CLOSE_HEADER;
 
 use crate::edge::Edge;
+use crate::vm::Vm;
 
 /// Filter state that asks the Lua filter for native drain: `wasm.spillway_close` over there.
 const NATIVE_DRAIN: &[u8] = b"spillway_close";
@@ -21,8 +19,20 @@ const NATIVE_DRAIN: &[u8] = b"spillway_close";
 /// The context of a request.
 pub(crate) struct HttpRole {
     /// Absent where the filter was never configured: the request passes as if it were not there.
-    edge: Option<Rc<Edge>>,
+    place: Option<Place>,
     connection: Option<Rc<Connection>>,
+    /// The method is CONNECT.
+    tunnel: bool,
+}
+
+/// Where the filter stands, and what it has to do there.
+pub(crate) struct Place {
+    pub vm: Rc<Vm>,
+    pub edge: Option<Rc<Edge>>,
+    /// Not in the role `responses`, which only takes close requests off: its streams are those to
+    /// the upstream.
+    pub has_requests: bool,
+    pub drain_timeout: Duration,
 }
 
 /// What a response says of its connection.
@@ -37,67 +47,12 @@ enum Client {
 // === impl HttpRole ===
 
 impl HttpRole {
-    pub fn new(edge: Option<Rc<Edge>>) -> Self {
-        Self { edge, connection: None }
+    pub fn new(place: Option<Place>) -> Self {
+        Self { place, connection: None, tunnel: false }
     }
 
-    fn stamp(&mut self, edge: &Edge) -> Result<(), Status> {
-        let vm = &edge.vm;
-        let id = connection_id();
-        let now = vm.now.get();
-        let mut connections = vm.connections.borrow_mut();
-        let connection = id.ok().and_then(|id| connections.of_request(id, now));
-        let open = connections.open();
-        let origin = if let Some(connection) = &connection {
-            connection.request_started(now);
-            Origin { connection: connection.id(), age: connection.age(now), open }
-        } else {
-            vm.counters.requests_untracked.add(1);
-            Origin { connection: id.unwrap_or(0), age: Duration::ZERO, open }
-        };
-        drop(connections);
-        self.connection = connection;
-        let mut stamp = String::with_capacity(128);
-        edge.stamper.borrow_mut().stamp(origin, &mut stamp);
-        vm.counters.requests_stamped.add(1);
-        replace_header(MapType::RequestHeaders, STAMP_HEADER, stamp.as_bytes())
-    }
-
-    /// Begins the close that this connection was asked for.
-    fn begin_close(edge: &Edge, connection: &Rc<Connection>) -> Result<(), Status> {
-        let vm = &edge.vm;
-        match (client()?, connection.role()) {
-            (Client::Upgrades, _) => {
-                connection.leave_alone();
-                vm.counters.closes_left_upgraded.add(1);
-            }
-            (Client::Speaks(protocol), Some(_)) => connection.announce(protocol),
-            (Client::Speaks(_) | Client::SpeaksAnother, _) => {
-                set_property(NATIVE_DRAIN, b"1")?;
-                connection.told(vm.now.get());
-                vm.counters.closes_native_drain.add(1);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Context for HttpRole {}
-
-impl HttpContext for HttpRole {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        if let Some(edge) = self.edge.clone()
-            && self.stamp(&edge).is_err()
-        {
-            edge.vm.counters.host_errors.add(1);
-        }
-        Action::Continue
-    }
-
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some(edge) = &self.edge else {
-            return Action::Continue;
-        };
+    /// Takes off what a node asks for, and does it.
+    fn take_close_request(edge: &Edge) {
         match get_header(MapType::ResponseHeaders, CLOSE_HEADER) {
             Ok(header) => {
                 if remove_header(MapType::ResponseHeaders, CLOSE_HEADER).is_err() {
@@ -108,11 +63,39 @@ impl HttpContext for HttpRole {
             Err(Status::NotFound) => {}
             Err(_) => edge.vm.counters.host_errors.add(1),
         }
+    }
+}
+
+impl Context for HttpRole {}
+
+impl HttpContext for HttpRole {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        if let Some(place) = self.place.as_ref().filter(|place| place.has_requests) {
+            let id = connection_id();
+            self.connection = place.enter_request(id);
+            // With the response there is no way to ask for it any more. A tunnel has no end yet.
+            self.tunnel = !end_of_stream
+                && get_header(MapType::RequestHeaders, ":method").is_ok_and(|m| m == b"CONNECT");
+            if let Some(edge) = &place.edge
+                && edge.stamp(id.unwrap_or(0), self.connection.as_deref()).is_err()
+            {
+                edge.vm.counters.host_errors.add(1);
+            }
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        let Some(place) = &self.place else {
+            return Action::Continue;
+        };
+        if let Some(edge) = &place.edge {
+            Self::take_close_request(edge);
+        }
         if let Some(connection) = &self.connection
-            && connection.stage() == Stage::Asked
-            && Self::begin_close(edge, connection).is_err()
+            && place.tell(connection, self.tunnel).is_err()
         {
-            edge.vm.counters.host_errors.add(1);
+            place.vm.counters.host_errors.add(1);
         }
         Action::Continue
     }
@@ -120,9 +103,59 @@ impl HttpContext for HttpRole {
 
 impl Drop for HttpRole {
     fn drop(&mut self) {
-        if let (Some(edge), Some(connection)) = (&self.edge, &self.connection) {
-            connection.request_finished(edge.vm.now.get());
+        if let (Some(place), Some(connection)) = (&self.place, &self.connection) {
+            connection.request_finished(place.vm.now.get());
         }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The connection that a request came on, with the request in flight there.
+    fn enter_request(&self, id: Result<ConnectionId, Status>) -> Option<Rc<Connection>> {
+        let now = self.vm.now.get();
+        let connection = self.vm.connections.borrow_mut().of_request(id.ok()?, now)?;
+        if connection.should_be_gone(2 * self.drain_timeout, now) {
+            self.vm.miss_drain(&connection);
+        }
+        connection.request_started(now);
+        Some(connection)
+    }
+
+    /// Has the response in hand tell the client, where its connection is to be closed.
+    fn tell(&self, connection: &Connection, tunnel: bool) -> Result<(), Status> {
+        match connection.stage() {
+            Stage::Asked => self.begin_close(connection, tunnel)?,
+            // One who was told over HTTP/1 and goes on is told again with every response.
+            Stage::Draining { .. } if connection.role().is_some() => match client(tunnel)? {
+                Client::Upgrades => self.leave_upgraded(connection),
+                Client::Speaks(Protocol::Http1) => connection.announce(Protocol::Http1),
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin_close(&self, connection: &Connection, tunnel: bool) -> Result<(), Status> {
+        let vm = &self.vm;
+        match (client(tunnel)?, connection.role()) {
+            (Client::Upgrades, _) => self.leave_upgraded(connection),
+            (Client::Speaks(protocol), Some(_)) => connection.announce(protocol),
+            (client, _) => {
+                set_property(NATIVE_DRAIN, b"1")?;
+                let http1 = matches!(client, Client::Speaks(Protocol::Http1));
+                connection.drains_natively(http1, vm.now.get());
+                vm.counters.closes_native_drain.add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_upgraded(&self, connection: &Connection) {
+        connection.leave_alone();
+        self.vm.counters.closes_left_upgraded.add(1);
     }
 }
 
@@ -133,13 +166,12 @@ pub(crate) fn connection_id() -> Result<ConnectionId, Status> {
 }
 
 /// Asked only where a connection is to be closed.
-fn client() -> Result<Client, Status> {
+fn client(tunnel: bool) -> Result<Client, Status> {
     let protocol = get_property(b"request\0protocol")?;
     Ok(match protocol.as_slice() {
         b"HTTP/1.0" | b"HTTP/1.1" => {
             let switches = get_header(MapType::ResponseHeaders, ":status")? == b"101";
-            let tunnels = || get_property(b"request\0method").is_ok_and(|m| m == b"CONNECT");
-            if switches || tunnels() { Client::Upgrades } else { Client::Speaks(Protocol::Http1) }
+            if switches || tunnel { Client::Upgrades } else { Client::Speaks(Protocol::Http1) }
         }
         // A tunnel is one stream among others here, and goes on after a GOAWAY.
         b"HTTP/2" => Client::Speaks(Protocol::Http2),

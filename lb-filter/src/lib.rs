@@ -29,6 +29,7 @@ mod close_limit;
 mod connection_role;
 mod edge;
 mod handover;
+mod http2_close;
 mod http_role;
 mod metrics;
 mod root;

@@ -11,7 +11,7 @@ pub(crate) struct Metrics {
 }
 
 /// The counters, in the order of [`values`].
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 24] = [
     "spillway.lb.requests_stamped",
     "spillway.lb.requests_untracked",
     "spillway.lb.close_requests",
@@ -30,7 +30,11 @@ const NAMES: [&str; 20] = [
     "spillway.lb.closes_left_upgraded",
     "spillway.lb.closes_lapsed",
     "spillway.lb.announcements_deferred",
+    "spillway.lb.farewells",
     "spillway.lb.connections_closed",
+    "spillway.lb.connections_cut",
+    "spillway.lb.closes_not_done",
+    "spillway.lb.connections_without_http_role",
     "spillway.lb.host_errors",
 ];
 
@@ -54,7 +58,11 @@ fn values(counters: &Counters) -> [u64; NAMES.len()] {
         &counters.closes_left_upgraded,
         &counters.closes_lapsed,
         &counters.announcements_deferred,
+        &counters.farewells,
         &counters.connections_closed,
+        &counters.connections_cut,
+        &counters.closes_not_done,
+        &counters.connections_without_http_role,
         &counters.host_errors,
     ]
     .map(crate::vm::Count::get)

@@ -7,10 +7,11 @@ use proxy_host::{BufferType, get_buffer, set_tick_period};
 use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
 use proxy_wasm::types::ContextType;
 use redistribution::config::{LbConfig, Role};
+use redistribution::connections::Patience;
 
 use crate::connection_role::{ConnectionRole, close_drained};
 use crate::edge::Edge;
-use crate::http_role::HttpRole;
+use crate::http_role::{HttpRole, Place};
 use crate::vm::Vm;
 
 /// How often time is read, in milliseconds. Requests take the time of the last tick, which
@@ -28,6 +29,8 @@ struct Configured {
     config: LbConfig,
     /// In the HTTP role.
     edge: Option<Rc<Edge>>,
+    /// Of the connection role.
+    patience: Patience,
 }
 
 // === impl Root ===
@@ -48,10 +51,12 @@ impl Root {
         set_tick_period(TICK_MS).map_err(|status| format!("ticks cannot be had: {status}"))?;
         let edge = match config.role {
             Role::Connection => None,
-            Role::Http => Some(Rc::new(Edge::new(Rc::clone(&vm), &config)?)),
+            Role::Http | Role::Responses => Some(Rc::new(Edge::new(Rc::clone(&vm), &config)?)),
         };
         info!("spillway lb filter in VM {}: {config:?}", vm.token);
-        self.configured = Some(Configured { vm, config, edge });
+        let LbConfig { drain_timeout, max_drain, .. } = config;
+        let patience = Patience { drain_timeout, max_drain };
+        self.configured = Some(Configured { vm, config, edge, patience });
         Ok(())
     }
 }
@@ -70,13 +75,15 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        let Some(Configured { vm, config, edge }) = &self.configured else {
+        let Some(Configured { vm, config, edge, patience }) = &self.configured else {
             return;
         };
         vm.on_tick();
-        match edge {
-            Some(edge) => edge.on_tick(),
-            None => close_drained(vm, config.drain_timeout, self.id),
+        if let Some(edge) = edge {
+            edge.on_tick();
+        }
+        if config.role == Role::Connection {
+            close_drained(vm, *patience, self.id);
         }
     }
 
@@ -87,8 +94,14 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        let edge = self.configured.as_ref().and_then(|configured| configured.edge.clone());
-        Some(Box::new(HttpRole::new(edge)))
+        let configured = self.configured.as_ref();
+        let place = configured.map(|Configured { vm, config, edge, .. }| Place {
+            vm: Rc::clone(vm),
+            edge: edge.clone(),
+            has_requests: config.role == Role::Http,
+            drain_timeout: config.drain_timeout,
+        });
+        Some(Box::new(HttpRole::new(place)))
     }
 
     fn create_stream_context(&self, id: u32) -> Option<Box<dyn StreamContext>> {

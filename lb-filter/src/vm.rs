@@ -5,7 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use proxy_host::{Status, monotonic_now};
+use log::warn;
+use proxy_host::{Status, get_shared_data, monotonic_now, set_shared_data};
 use redistribution::connections::{Connection, Connections};
 use redistribution::stamper::Stamper;
 use redistribution::{Timestamp, VmToken};
@@ -29,6 +30,7 @@ pub(crate) struct Vm {
     pub counters: Counters,
     metrics: RefCell<Metrics>,
     swept_at: Cell<Timestamp>,
+    warned: Cell<bool>,
 }
 
 /// What this VM has done since it started.
@@ -52,7 +54,11 @@ pub(crate) struct Counters {
     pub closes_left_upgraded: Count,
     pub closes_lapsed: Count,
     pub announcements_deferred: Count,
+    pub farewells: Count,
     pub connections_closed: Count,
+    pub connections_cut: Count,
+    pub closes_not_done: Count,
+    pub connections_without_http_role: Count,
     pub host_errors: Count,
 }
 
@@ -92,6 +98,7 @@ impl Vm {
             counters: Counters::default(),
             metrics: RefCell::new(Metrics::define()),
             swept_at: Cell::new(now),
+            warned: Cell::new(false),
         }
     }
 
@@ -104,6 +111,45 @@ impl Vm {
         });
         stamper.borrow_mut().belongs_to(pool, weight);
         Rc::clone(stamper)
+    }
+
+    /// A connection was entered by the connection role: where no HTTP role works in this VM, nobody
+    /// can ask for its close, which must not go unsaid.
+    pub fn miss_http_role(&self) {
+        if self.stampers.borrow().is_empty() {
+            self.counters.connections_without_http_role.add(1);
+            self.warn_once(
+                "the connection role has no HTTP role in its VM, so it closes nothing: put the \
+                 HTTP filter with \"role\": \"http\" into the same chain, with the same vm_id, VM \
+                 configuration and code",
+            );
+        }
+    }
+
+    /// A request came on a connection that Envoy was asked to drain and did not.
+    pub fn miss_drain(&self, connection: &Connection) {
+        connection.leave_alone();
+        self.counters.closes_not_done.add(1);
+        self.warn_once(
+            "connections cannot be closed: no connection role with the same vm_id, VM \
+             configuration and code is in front of this HTTP role, and Envoy does not drain them \
+             either. That takes Envoy 1.37 or newer, and the Lua filter of edge-native-drain.yaml in \
+             front of this one",
+        );
+    }
+
+    /// Says it once for all VMs of the process, as far as they share data.
+    fn warn_once(&self, message: &str) {
+        if self.warned.replace(true) {
+            return;
+        }
+        let said = get_shared_data(b"spillway.warned");
+        if said.is_ok_and(|(before, _)| before == message.as_bytes()) {
+            return;
+        }
+        // Where it cannot be kept in mind, another worker says it again.
+        let _ = set_shared_data(b"spillway.warned", message.as_bytes(), 0);
+        warn!("spillway lb filter: {message}");
     }
 
     /// Lets time pass; each root context of the VM calls it at its ticks.

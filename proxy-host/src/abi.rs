@@ -23,6 +23,8 @@ pub enum Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum BufferType {
+    /// Bytes that came from the downstream peer.
+    DownstreamData = 2,
     /// Bytes on their way to the downstream peer: of a network filter's point of view, from upstream.
     UpstreamData = 3,
     /// The plugin's configuration.
@@ -127,6 +129,7 @@ pub(crate) mod import {
             value_len: usize,
         ) -> u32;
         pub fn proxy_close_stream(stream: u32) -> u32;
+        pub fn proxy_continue_stream(stream: u32) -> u32;
         pub fn proxy_set_effective_context(context: u32) -> u32;
         pub fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
         pub fn proxy_define_metric(

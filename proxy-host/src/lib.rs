@@ -30,8 +30,9 @@ pub use logger::log_to_host;
 pub use metrics::{Counter, Gauge};
 pub use shared::{Queue, get_shared_data, plugin_vm_id, set_shared_data};
 pub use stream::{
-    close_downstream, get_buffer, get_header, get_property, remove_header, replace_header,
-    set_buffer, set_effective_context, set_property, set_tick_period,
+    append_buffer, close_downstream, get_buffer, get_header, get_property, remove_header,
+    replace_header, resume_downstream, set_buffer, set_effective_context, set_property,
+    set_tick_period,
 };
 
 /// A host call's result.

@@ -78,6 +78,18 @@ pub fn get_buffer(buffer: BufferType, start: usize, max: usize) -> Result<Vec<u8
     })
 }
 
+/// Puts `value` behind all that a buffer holds.
+///
+/// # Errors
+/// What the host says.
+pub fn append_buffer(buffer: BufferType, value: &[u8]) -> Result<()> {
+    // A start behind the end is what means that.
+    // SAFETY: the value outlives the call.
+    Status::check(unsafe {
+        import::proxy_set_buffer_bytes(buffer as u32, usize::MAX, 0, value.as_ptr(), value.len())
+    })
+}
+
 /// Puts `value` in place of the first `replace` bytes of a buffer.
 ///
 /// # Errors
@@ -96,6 +108,15 @@ pub fn set_buffer(buffer: BufferType, replace: usize, value: &[u8]) -> Result<()
 pub fn close_downstream() -> Result<()> {
     // SAFETY: plain numbers.
     Status::check(unsafe { import::proxy_close_stream(DOWNSTREAM) })
+}
+
+/// Lets through what a callback of the downstream side has held back by `Action::Pause`.
+///
+/// # Errors
+/// What the host says.
+pub fn resume_downstream() -> Result<()> {
+    // SAFETY: plain numbers.
+    Status::check(unsafe { import::proxy_continue_stream(DOWNSTREAM) })
 }
 
 /// Makes the following host calls act on the stream or connection of `context`.

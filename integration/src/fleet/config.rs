@@ -91,13 +91,21 @@ impl Bootstrap {
     /// # Errors
     /// The configuration has no cluster.
     pub fn upstream_http2(&mut self) -> Result<()> {
+        self.upstream_protocol(&json!({ "http2_protocol_options": {} }))
+    }
+
+    /// Says what is spoken to the upstreams, as an `explicit_http_config`.
+    ///
+    /// # Errors
+    /// The configuration has no cluster.
+    pub fn upstream_protocol(&mut self, protocol: &Value) -> Result<()> {
         let cluster = self.at(CLUSTER)?.as_object_mut().context("the cluster is no object")?;
         cluster.insert(
             "typed_extension_protocol_options".into(),
             json!({
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                     "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": { "http2_protocol_options": {} }
+                    "explicit_http_config": protocol
                 }
             }),
         );
@@ -174,10 +182,27 @@ impl Bootstrap {
                 "default_source_code": { "inline_string": code },
             },
         });
+        self.http_filters()?.insert(0, filter);
+        Ok(())
+    }
+
+    /// The HTTP filters, to be changed.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn http_filters(&mut self) -> Result<&mut Vec<Value>> {
         let place = self.place_of(CONNECTION_MANAGER)?;
         let filters = self.at(&format!("{place}/typed_config/http_filters"))?;
-        filters.as_array_mut().context("no list of filters")?.insert(0, filter);
-        Ok(())
+        filters.as_array_mut().context("no list of filters")
+    }
+
+    /// The network or HTTP filter `name`, to be changed.
+    ///
+    /// # Errors
+    /// There is no such filter.
+    pub fn filter(&mut self, name: &str) -> Result<&mut Value> {
+        let place = self.place_of(name)?;
+        self.at(&place)
     }
 
     /// Gives the filter `name` this text as its configuration, whatever it may be.
@@ -222,11 +247,6 @@ impl Bootstrap {
     fn set(&mut self, pointer: &str, value: Value) -> Result<()> {
         *self.at(pointer)? = value;
         Ok(())
-    }
-
-    fn filter(&mut self, name: &str) -> Result<&mut Value> {
-        let place = self.place_of(name)?;
-        self.at(&place)
     }
 
     /// The pointer to the network or HTTP filter `name` of the first listener.

@@ -240,6 +240,7 @@ impl Fleet {
         if !self.spec.node_filter {
             bootstrap.without("spillway.node")?;
         }
+        (self.spec.node_changes)(&mut bootstrap)?;
         let envoy = self.run(&name, &bootstrap.into_value(), self.spec.node_workers).await?;
         self.nodes.push(Node { name, address, envoy, application });
         Ok(())

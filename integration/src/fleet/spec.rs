@@ -47,6 +47,10 @@ pub struct FleetSpec {
     pub edge_manager: Value,
     /// The code of a Lua filter that edges have in front of all their other HTTP filters.
     pub edge_lua: Option<String>,
+    /// Changes the configuration of the edges in whatever way the other fields do not offer.
+    pub edge_changes: fn(&mut Bootstrap) -> Result<()>,
+    /// The same for the nodes.
+    pub node_changes: fn(&mut Bootstrap) -> Result<()>,
     /// Laid over the configuration of the HTTP role.
     pub http: Value,
     /// Laid over the configuration of the connection role.
@@ -105,6 +109,8 @@ impl Default for FleetSpec {
             node_filter: true,
             edge_manager: json!({}),
             edge_lua: None,
+            edge_changes: |_| Ok(()),
+            node_changes: |_| Ok(()),
             http: json!({}),
             connection: json!({}),
             node: json!({}),
@@ -186,6 +192,7 @@ impl EdgeConfig<'_> {
         if let Some(code) = &spec.edge_lua {
             bootstrap.lua(code)?;
         }
+        (spec.edge_changes)(&mut bootstrap)?;
         Ok(bootstrap)
     }
 }

@@ -16,4 +16,5 @@ mod other_connections;
 mod patent_topology;
 mod rates;
 mod rebalancing;
-mod support;
+
+use integration::testing as support;

@@ -24,6 +24,9 @@ pub struct LbConfig {
     pub max_closes_per_second: PerSecond,
     /// How long a client that was told to close may stay without a request. Default: 5 s.
     pub drain_timeout: Duration,
+    /// How long it may stay whatever it does, also with a request in flight, which is cut then.
+    /// Default: for ever.
+    pub max_drain: Option<Duration>,
 }
 
 /// Where in Envoy the filter stands.
@@ -34,6 +37,9 @@ pub enum Role {
     Http,
     /// Network filter in front of the HTTP connection manager: closes connections.
     Connection,
+    /// Upstream HTTP filter of a cluster: only takes close requests off responses, before a cache
+    /// in the HTTP filter chain can store them.
+    Responses,
 }
 
 impl Default for LbConfig {
@@ -46,6 +52,7 @@ impl Default for LbConfig {
             mode: Mode::Enforce,
             max_closes_per_second: PerSecond::new(100.0).unwrap_or_default(),
             drain_timeout: Duration::from_secs(5),
+            max_drain: None,
         }
     }
 }
@@ -58,7 +65,12 @@ impl LbConfig {
     pub fn parse(bytes: &[u8]) -> Result<Self, Mistakes> {
         reader::read(bytes, |object| {
             let defaults = Self::default();
-            let roles = [("http", Role::Http), ("connection", Role::Connection)];
+            let roles = [
+                ("http", Role::Http),
+                ("connection", Role::Connection),
+                ("responses", Role::Responses),
+            ];
+            let max_drain = Duration::from_millis(100)..=Duration::from_hours(24 * 365);
             let drain = Duration::from_millis(100)..=Duration::from_hours(1);
             Self {
                 role: object
@@ -84,6 +96,9 @@ impl LbConfig {
                     .field("drain_timeout")
                     .and_then(|field| field.parse(duration(drain)))
                     .unwrap_or(defaults.drain_timeout),
+                max_drain: object
+                    .field("max_drain")
+                    .and_then(|field| field.parse(duration(max_drain))),
             }
         })
     }
@@ -114,7 +129,8 @@ mod tests {
             "weight": 2,
             "mode": "observe",
             "max_closes_per_second": 7.5,
-            "drain_timeout": "500ms"
+            "drain_timeout": "500ms",
+            "max_drain": "2h"
         }"#;
         assert_eq!(
             LbConfig::parse(json),
@@ -126,6 +142,7 @@ mod tests {
                 mode: Mode::Observe,
                 max_closes_per_second: PerSecond::new(7.5).unwrap(),
                 drain_timeout: Duration::from_millis(500),
+                max_drain: Some(Duration::from_hours(2)),
             })
         );
     }
@@ -135,7 +152,10 @@ mod tests {
         let range = "must be a number from 0.001 to";
         let characters = "must be 1 to 128 printable ASCII characters";
         let cases = [
-            (r#"{"role": "tcp"}"#, r#"role: "tcp": must be "http" or "connection""#.to_owned()),
+            (
+                r#"{"role": "tcp"}"#,
+                r#"role: "tcp": must be "http" or "connection" or "responses""#.to_owned(),
+            ),
             (r#"{"id": ""}"#, format!(r#"id: "": {characters}"#)),
             (r#"{"id": 5}"#, format!("id: 5: {characters}")),
             (r#"{"pool": "ä"}"#, format!(r#"pool: "ä": {characters}"#)),

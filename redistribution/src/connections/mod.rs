@@ -3,13 +3,15 @@
 //! With the connection role in the filter chain, connections come and go by its word, and the
 //! table is exact. Without it the HTTP role enters them when it first sees a request, and drops
 //! them when it has seen none for long: `open` is then an estimate.
+mod connection;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::{ConnectionId, Timestamp};
+
+pub use connection::{Connection, Ending, Farewell, Patience, Protocol, Stage};
 
 /// Connections entered at most by the HTTP role alone. Requests on others are stamped with an
 /// age of 0, so that no node asks to close them.
@@ -20,44 +22,6 @@ pub const OPEN_AFTER_REQUEST: Duration = Duration::from_mins(1);
 
 /// A connection known by its requests only is forgotten this long after the last one.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
-
-/// A connection, shared by whoever holds a context on it.
-#[derive(Debug)]
-pub struct Connection {
-    id: ConnectionId,
-    opened: Timestamp,
-    /// The context of the connection role that owns it, if there is one.
-    role: Option<u32>,
-    stage: Cell<Stage>,
-    in_flight: Cell<u32>,
-    active_at: Cell<Timestamp>,
-}
-
-/// How far a connection is with closing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Nobody asked to close it.
-    Open,
-    /// A close was admitted, and begins with the next response.
-    Asked,
-    /// The bytes of the response that go out next are to tell the client.
-    Announcing(Protocol),
-    /// The client was told.
-    Draining {
-        /// When it was.
-        since: Timestamp,
-    },
-}
-
-/// What the client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.0 and HTTP/1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
-}
-
 /// All connections of a VM.
 #[derive(Debug, Default)]
 pub struct Connections {
@@ -67,113 +31,13 @@ pub struct Connections {
     first_seen_open: usize,
 }
 
-// === impl Connection ===
-
-impl Connection {
-    fn new(id: ConnectionId, role: Option<u32>, now: Timestamp) -> Self {
-        Self {
-            id,
-            opened: now,
-            role,
-            stage: Cell::new(Stage::Open),
-            in_flight: Cell::new(0),
-            active_at: Cell::new(now),
-        }
-    }
-
-    /// Its id.
-    #[must_use]
-    pub fn id(&self) -> ConnectionId {
-        self.id
-    }
-
-    /// The context of the connection role in front of it, if there is one.
-    #[must_use]
-    pub fn role(&self) -> Option<u32> {
-        self.role
-    }
-
-    /// How far it is with closing.
-    #[must_use]
-    pub fn stage(&self) -> Stage {
-        self.stage.get()
-    }
-
-    /// Time since it opened or was first seen.
-    #[must_use]
-    pub fn age(&self, now: Timestamp) -> Duration {
-        now.since(self.opened)
-    }
-
-    /// A request began.
-    pub fn request_started(&self, now: Timestamp) {
-        self.in_flight.set(self.in_flight.get().saturating_add(1));
-        self.active_at.set(now);
-    }
-
-    /// A request and its response are over, however they ended.
-    pub fn request_finished(&self, now: Timestamp) {
-        self.in_flight.set(self.in_flight.get().saturating_sub(1));
-        self.active_at.set(now);
-    }
-
-    /// Bytes came from the client.
-    pub fn bytes_received(&self, now: Timestamp) {
-        self.active_at.set(now);
-    }
-
-    /// Admits a close; false if one is under way already.
-    #[must_use]
-    pub fn ask(&self) -> bool {
-        let open = self.stage.get() == Stage::Open;
-        if open {
-            self.stage.set(Stage::Asked);
-        }
-        open
-    }
-
-    /// A response is about to go out whose bytes are to tell the client.
-    pub fn announce(&self, protocol: Protocol) {
-        self.stage.set(Stage::Announcing(protocol));
-    }
-
-    /// The client was told to close.
-    pub fn told(&self, now: Timestamp) {
-        self.stage.set(Stage::Draining { since: now });
-    }
-
-    /// This response cannot tell the client: the next one is to.
-    pub fn defer(&self) {
-        self.stage.set(Stage::Asked);
-    }
-
-    /// The close is given up: the connection no longer speaks HTTP, or is closing anyway.
-    pub fn leave_alone(&self) {
-        self.stage.set(Stage::Open);
-    }
-
-    /// Whether a client that was told and stays may be closed: it has had `drain_timeout` to
-    /// leave, has no request in flight, and sent nothing for a while that could be one.
-    #[must_use]
-    pub fn is_drained(&self, drain_timeout: Duration, now: Timestamp) -> bool {
-        match self.stage.get() {
-            Stage::Draining { since } => {
-                now.since(since) >= drain_timeout
-                    && self.in_flight.get() == 0
-                    && now.since(self.active_at.get()) >= drain_timeout
-            }
-            _ => false,
-        }
-    }
-}
-
 // === impl Connections ===
 
 impl Connections {
     /// Enters a connection that the connection role's context `role` was made for.
     pub fn opened(&mut self, id: ConnectionId, role: u32, now: Timestamp) -> Rc<Connection> {
         let connection = Rc::new(Connection::new(id, Some(role), now));
-        if self.table.insert(id, Rc::clone(&connection)).is_none_or(|old| old.role.is_none()) {
+        if self.table.insert(id, Rc::clone(&connection)).is_none_or(|old| old.role().is_none()) {
             self.with_role += 1;
         }
         connection
@@ -181,7 +45,7 @@ impl Connections {
 
     /// Drops a connection that is gone.
     pub fn closed(&mut self, id: ConnectionId) {
-        if self.table.remove(&id).is_some_and(|old| old.role.is_some()) {
+        if self.table.remove(&id).is_some_and(|old| old.role().is_some()) {
             self.with_role -= 1;
         }
     }
@@ -223,13 +87,10 @@ impl Connections {
         }
         let (mut open, mut lapsed) = (0, 0);
         self.table.retain(|_, connection| {
-            if connection.role.is_some() {
+            if connection.role().is_some() {
                 return true;
             }
-            let idle = match connection.in_flight.get() {
-                0 => now.since(connection.active_at.get()),
-                _ => Duration::ZERO,
-            };
+            let idle = connection.idle(now);
             open += usize::from(idle < OPEN_AFTER_REQUEST);
             let keep = idle < FORGOTTEN_AFTER;
             lapsed += u64::from(!keep && connection.stage() == Stage::Asked);
@@ -239,7 +100,6 @@ impl Connections {
         lapsed
     }
 }
-
 #[cfg(test)]
 mod tests {
     #[cfg(target_family = "wasm")]
@@ -267,19 +127,51 @@ mod tests {
         assert!(!connection.ask());
     }
 
+    const PATIENCE: Patience = Patience { drain_timeout: SECOND, max_drain: None };
+
     #[test]
     fn a_connection_is_drained_when_told_silent_and_without_requests() {
         let mut connections = Connections::default();
         let connection = connections.opened(0, 7, at(0));
-        assert!(!connection.is_drained(SECOND, at(60)), "it was never told");
+        assert_eq!(connection.ending(PATIENCE, at(60)), None, "it was never told");
         connection.request_started(at(60));
-        connection.told(at(60));
-        assert!(!connection.is_drained(SECOND, at(90)), "a request is in flight");
+        assert!(connection.told(at(60)));
+        assert_eq!(connection.ending(PATIENCE, at(90)), None, "a request is in flight");
         connection.request_finished(at(90));
-        assert!(!connection.is_drained(SECOND, at(90)), "it has just had one");
+        assert_eq!(connection.ending(PATIENCE, at(90)), None, "it has just had one");
         connection.bytes_received(at(91));
-        assert!(!connection.is_drained(SECOND, at(91)), "another one may be coming in");
-        assert!(connection.is_drained(SECOND, at(92)));
+        assert_eq!(connection.ending(PATIENCE, at(91)), None, "another one may be coming in");
+        assert_eq!(connection.ending(PATIENCE, at(92)), Some(Ending::Drained));
+    }
+
+    #[test]
+    fn a_request_in_flight_is_cut_only_by_max_drain() {
+        let mut connections = Connections::default();
+        let connection = connections.opened(0, 7, at(0));
+        connection.request_started(at(0));
+        connection.told(at(10));
+        connection.announce(Protocol::Http1);
+        assert!(!connection.told(at(15)), "it was told before");
+        assert_eq!(connection.ending(PATIENCE, at(36_000)), None);
+        let patience = Patience { max_drain: Some(9 * SECOND), ..PATIENCE };
+        assert_eq!(connection.ending(patience, at(18)), None);
+        assert_eq!(connection.ending(patience, at(19)), Some(Ending::Cut));
+        connection.request_finished(at(19));
+        assert_eq!(connection.ending(patience, at(19)), Some(Ending::Drained));
+    }
+
+    #[test]
+    fn a_request_shows_that_a_native_drain_did_not_happen() {
+        let mut connections = Connections::default();
+        let connection = connections.of_request(0, at(0)).unwrap();
+        assert!(!connection.should_be_gone(SECOND, at(9)));
+        connection.drains_natively(false, at(9));
+        assert!(!connection.should_be_gone(SECOND, at(9)), "HTTP/2 takes its time");
+        assert!(connection.should_be_gone(SECOND, at(10)));
+        connection.leave_alone();
+        assert!(!connection.should_be_gone(SECOND, at(99)));
+        connection.drains_natively(true, at(99));
+        assert!(connection.should_be_gone(SECOND, at(99)), "HTTP/1 closes after the response");
     }
 
     #[test]

@@ -1,8 +1,19 @@
-//! What the tests share: waiting for a condition, and curl.
+//! What the end-to-end tests share: waiting for a condition, a node that asks for closes by the
+//! word of the client, connections used by hand, and curl.
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    clippy::missing_panics_doc,
+    reason = "what goes wrong here fails the test, whatever it is"
+)]
 
 use std::future::Future;
 use std::time::Duration;
 
+use crate::application::{Application, Body};
+use crate::client::{ClientPool, LongLivedClient, Pace, Protocol};
+use crate::envoy::Envoy;
+use crate::fleet::{Fleet, FleetSpec, NAME, StartApplication};
 use anyhow::{Context, Result};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -10,10 +21,6 @@ use hyper::client::conn::{http1, http2};
 use hyper::header::HeaderValue;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use integration::application::{Application, Body};
-use integration::client::{ClientPool, LongLivedClient, Pace, Protocol};
-use integration::envoy::Envoy;
-use integration::fleet::{Fleet, FleetSpec, NAME, StartApplication};
 use redistribution::wire::{Position, Stamp};
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -219,7 +226,9 @@ pub fn mixed(streams: u32, pace: Pace) -> impl Fn(usize) -> LongLivedClient {
 /// What curl is to speak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Http {
+    /// HTTP/1.1.
     One,
+    /// HTTP/2.
     Two,
 }
 

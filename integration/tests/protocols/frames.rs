@@ -1,0 +1,138 @@
+//! HTTP/2 by hand: a client that does what no library lets one do.
+
+use anyhow::{Context, Result};
+use integration::fleet::Fleet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::PATIENCE;
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// What RFC 9113, 3.4, has a client begin with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A frame that came from the edge.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// A connection to the first edge. It answers PINGs and SETTINGS, and stays whatever it is told.
+pub struct Frames {
+    stream: TcpStream,
+    /// All frames that came, but for SETTINGS.
+    pub seen: Vec<Frame>,
+}
+
+impl Frame {
+    pub fn ends_stream(&self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
+    }
+
+    /// Of a GOAWAY: the last stream and the error.
+    pub fn goaway(&self) -> Option<(u32, u32)> {
+        let word =
+            |at: usize| Some(u32::from_be_bytes(self.payload.get(at..at + 4)?.try_into().ok()?));
+        if self.kind == GOAWAY { Some((word(0)?, word(4)?)) } else { None }
+    }
+}
+
+impl Frames {
+    pub async fn open(fleet: &Fleet) -> Result<Self> {
+        let mut stream = TcpStream::connect(fleet.edges()[0].address).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(PREFACE).await?;
+        let mut this = Self { stream, seen: Vec::new() };
+        this.send(SETTINGS, 0, 0, &[]).await?;
+        Ok(this)
+    }
+
+    pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {
+        let mut bytes = u32::try_from(payload.len())?.to_be_bytes()[1..].to_vec();
+        bytes.extend([kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+        Ok(self.stream.write_all(&bytes).await?)
+    }
+
+    /// Opens a stream, its header block in two frames.
+    pub async fn get(&mut self, stream: u32, path: &str) -> Result<()> {
+        // HPACK: GET and http from the static table, path and authority as literals.
+        let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len())?];
+        block.extend(path.as_bytes());
+        block.extend([0x01, 1, b'a']);
+        let (front, back) = block.split_at(3);
+        self.send(HEADERS, END_STREAM, stream, front).await?;
+        self.send(CONTINUATION, END_HEADERS, stream, back).await
+    }
+
+    pub async fn ping(&mut self) -> Result<()> {
+        self.send(PING, 0, 0, b"bytes..8").await
+    }
+
+    /// The next frame but SETTINGS; `None` once the edge has closed the connection in order.
+    pub async fn next(&mut self) -> Result<Option<Frame>> {
+        timeout(PATIENCE, self.next_unbounded())
+            .await
+            .with_context(|| format!("{:?}", self.seen))?
+    }
+
+    async fn next_unbounded(&mut self) -> Result<Option<Frame>> {
+        loop {
+            let mut header = [0; 9];
+            if self.stream.read(&mut header[..1]).await? == 0 {
+                return Ok(None);
+            }
+            self.stream.read_exact(&mut header[1..]).await?;
+            let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = header;
+            let mut payload = vec![0; u32::from_be_bytes([0, l2, l1, l0]) as usize];
+            self.stream.read_exact(&mut payload).await?;
+            let stream = u32::from_be_bytes([s3, s2, s1, s0]);
+            if matches!(kind, SETTINGS | PING) && flags & ACK == 0 {
+                self.send(kind, ACK, 0, if kind == PING { &payload } else { &[] }).await?;
+            }
+            if kind != SETTINGS {
+                let frame = Frame { kind, flags, stream, payload };
+                self.seen.push(frame.clone());
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// Reads until a frame is so, and returns it.
+    pub async fn until(&mut self, is: impl Fn(&Frame) -> bool) -> Result<Frame> {
+        loop {
+            let frame = self.next().await?;
+            let frame = frame.with_context(|| format!("closed after {:?}", self.seen))?;
+            if is(&frame) {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// What came of the body of a stream.
+    pub fn body(&self, stream: u32) -> String {
+        let frames = self.seen.iter().filter(|f| f.kind == DATA && f.stream == stream);
+        let bytes: Vec<_> = frames.flat_map(|frame| frame.payload.clone()).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The GOAWAYs that came: the last stream and the error of each.
+    pub fn goaways(&self) -> Vec<(u32, u32)> {
+        self.seen.iter().filter_map(Frame::goaway).collect()
+    }
+}
