@@ -276,9 +276,10 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "this panic is part of the test")]
     async fn a_panic_in_the_handler_fails_the_test() {
-        let application = Application::serve(Ipv4Addr::LOCALHOST, |_| async {
-            let nothing: Option<Response<Body>> = None;
-            nothing.expect("this panic is part of the test")
+        let application = Application::serve(Ipv4Addr::LOCALHOST, |request| async move {
+            let path = request.uri().path();
+            assert_eq!(path, "/none", "this panic is part of the test");
+            Response::new(Body::default())
         })
         .await
         .unwrap();

@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod fleet;
 pub mod live;
 pub mod loopback;
+pub mod matrix;
 pub mod process;
 pub mod report;
 pub mod run;
