@@ -1,4 +1,4 @@
-//! `cargo soak` as a user runs it, in a short form: both ways to close, both with and without TLS.
+//! `cargo soak` as a user runs it, in a short form: both ways to close, with and without TLS.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,20 +13,20 @@ const RUN_BOUND: Duration = Duration::from_mins(5);
 
 #[tokio::test]
 async fn nothing_is_lost_cut_or_mixed_up_among_closes() -> Result<()> {
-    for ways in [&["--tls"][..], &["--native-drain"]] {
+    for way in ["--tls", "--native-drain"] {
         let directory = tempfile::tempdir()?;
         let json = directory.path().join("soak.json");
         let mut soak = soak();
-        soak.args(["--requests", "8000", "--closes", "100", "--close-rate", "50"]);
-        soak.args(ways).arg("--json").arg(&json);
+        soak.args(["--requests", "5000", "--closes", "60", "--close-rate", "50"]);
+        soak.arg(way).arg("--json").arg(&json);
         let output = timeout(RUN_BOUND, soak.output()).await.context("it does not end")??;
         let said = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{ways:?}: {}\n{errors}\n{said}", output.status);
+        ensure!(output.status.success(), "{way}: {}\n{errors}\n{said}", output.status);
         assert!(said.contains("failed 0   connections lost 0"), "{said}");
         let result: Value = serde_json::from_str(&std::fs::read_to_string(&json)?)?;
         let number = |name: &str| result[name].as_u64().with_context(|| format!("no {name}"));
-        assert!(number("requests")? >= 8_000 && number("closes")? >= 100, "{result}");
+        assert!(number("requests")? >= 5_000 && number("closes")? >= 60, "{result}");
         assert_eq!(number("requests")?, number("requests_at_edges")?, "{result}");
         assert!(number("connections_opened")? > number("closes")?, "{result}");
         assert_eq!((number("failed_requests")?, number("lost_connections")?), (0, 0));

@@ -4,11 +4,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use integration::echo::pattern;
-use integration::fleet::Fleet;
+use integration::fleet::{Fleet, FleetSpec};
 use integration::tools::program;
 use integration::traffic::{self, Said};
 
-use crate::support::{Transport, all_cores, echoing, loses_nothing};
+use crate::support::{Transport, closing, echoing, loses_nothing};
 
 /// Bodies of these lengths are asked for, each once.
 const FIRST: usize = 19_900;
@@ -55,15 +55,12 @@ async fn curl_loses_nothing_over_http2_with_many_requests_at_once() -> Result<()
 async fn wrk_loses_nothing() -> Result<()> {
     const CONNECTIONS: u64 = 8;
     for native_drain in [false, true] {
-        let _cores = all_cores().await;
-        let spec = integration::fleet::FleetSpec { native_drain, ..echoing(Transport::Plain) };
-        let fleet = Fleet::start(spec.closing_often()).await?;
-        traffic::warm_up(&fleet).await?;
+        let spec = FleetSpec { native_drain, ..echoing(Transport::Plain) };
+        let fleet = closing(spec).await?;
         let mut wrk = Command::new(program("wrk", "wrk")?);
         wrk.args(["--threads", "1", "--connections", &CONNECTIONS.to_string()]);
         wrk.args(["--duration", "3s"]).arg(format!("{}/bytes/20000", fleet.url()));
         let (text, counted) = traffic::counting(&fleet, traffic::output(wrk)).await?;
-        eprintln!("{text}\n{counted:?}");
         let words: Vec<_> = text.split_whitespace().collect();
         let at = words.iter().position(|word| *word == "requests").context("no count")?;
         let requests: u64 = words[at - 1].parse()?;

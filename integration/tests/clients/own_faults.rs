@@ -2,25 +2,31 @@
 //! without Spillway, on Envoy's own `max_connection_duration`. Once one of these fails, the
 //! client has learnt it, and can be among those that lose nothing.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use integration::fleet::{Fleet, FleetSpec};
 use integration::traffic::{self, Said};
 
-use crate::support::{Transport, all_cores, closing_by_itself, echoing, echoing_grpc};
+use crate::support::{Transport, closing_by_itself, echoing, echoing_grpc};
 use crate::{java, python};
+
+/// A client may be lucky.
+const RUNS: u32 = 20;
 
 /// Runs a client against Envoy's own drain until it has lost a request.
 async fn loses_to_envoy_itself(
     spec: FleetSpec,
     client: impl AsyncFn(&Fleet) -> Result<Said>,
 ) -> Result<()> {
-    let _cores = all_cores().await;
     let fleet = Fleet::start(closing_by_itself(spec)).await?;
-    let (said, counted) = traffic::among_closes(&fleet, async || client(&fleet).await).await?;
-    eprintln!("{said:?}, {counted:?}");
-    ensure!(counted.closes > 0, "nothing to judge: {said:?}, {counted:?}");
-    ensure!(said.failed > 0, "it has lost nothing: {said:?}, {counted:?}");
-    Ok(())
+    let mut met = 0;
+    for _ in 0..RUNS {
+        let (said, counted) = traffic::counting(&fleet, client(&fleet)).await?;
+        met += counted.closes;
+        if said.failed > 0 && counted.closes > 0 {
+            return Ok(());
+        }
+    }
+    bail!("it has lost nothing among {met} closes")
 }
 
 #[tokio::test]
