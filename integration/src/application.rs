@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -34,8 +35,11 @@ use tokio::task::JoinHandle;
 /// How long [`Application::finish`] waits for requests in flight.
 const FINISH_BOUND: Duration = Duration::from_secs(10);
 
-/// What the handlers answer with.
+/// What most handlers answer with.
 pub type Body = Full<Bytes>;
+
+/// What a handler has answered, of whatever kind.
+type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A running application; stops accepting when dropped, and panics then if its handler did.
 #[derive(Debug)]
@@ -91,11 +95,16 @@ impl Application {
     /// # Errors
     ///
     /// `address` is not local.
-    pub async fn serve<H, F>(address: Ipv4Addr, handler: H) -> Result<Self>
+    pub async fn serve<H, F, B>(address: Ipv4Addr, handler: H) -> Result<Self>
     where
         H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-        F: Future<Output = Response<Body>> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
+        let handler = move |request| {
+            let response = handler(request);
+            async move { response.await.map(BodyExt::boxed_unsync) }
+        };
         let listener = TcpListener::bind((address, 0))
             .await
             .with_context(|| format!("cannot bind an address for the application: {address}"))?;
@@ -180,7 +189,7 @@ async fn accept<H, F>(
     mut stopped: oneshot::Receiver<()>,
 ) where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    F: Future<Output = Response<AnyBody>> + Send + 'static,
 {
     let graceful = GracefulShutdown::new();
     loop {
@@ -209,7 +218,7 @@ fn serve_connection<H, F>(
     graceful: &GracefulShutdown,
 ) where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    F: Future<Output = Response<AnyBody>> + Send + 'static,
 {
     // Small answers must not wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
@@ -232,7 +241,7 @@ fn serve_connection<H, F>(
 
 impl Shared {
     /// Runs a handler; where it panics, keeps the panic and answers 500.
-    async fn guard(&self, handler: impl Future<Output = Response<Body>>) -> Response<Body> {
+    async fn guard(&self, handler: impl Future<Output = Response<AnyBody>>) -> Response<AnyBody> {
         let mut handler = pin!(handler);
         let outcome = poll_fn(|context| {
             match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context))) {
@@ -244,7 +253,8 @@ impl Shared {
         .await;
         outcome.unwrap_or_else(|panic| {
             self.lock_panic().get_or_insert(panic);
-            let mut response = Response::new(Body::from("The application's handler panicked.\n"));
+            let text = Body::from("The application's handler panicked.\n");
+            let mut response = Response::new(text.boxed_unsync());
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
         })
@@ -291,8 +301,10 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "this panic is part of the test")]
     async fn a_panic_in_the_handler_fails_the_test() {
-        let application = Application::serve(Ipv4Addr::LOCALHOST, |_| async {
-            panic!("this panic is part of the test")
+        let application = Application::serve(Ipv4Addr::LOCALHOST, |request| async move {
+            let path = request.uri().path();
+            assert_eq!(path, "/none", "this panic is part of the test");
+            Response::new(Body::default())
         })
         .await
         .unwrap();

@@ -85,6 +85,10 @@ async fn its_commands_run() -> Result<()> {
             "cargo compare" => assert!(aliases.contains("compare = \"run"), "{aliases}"),
             // Run by tests/simulate.rs, likewise.
             "cargo simulate" => assert!(aliases.contains("simulate = \"run"), "{aliases}"),
+            // Run by tests/matrix.rs on the newest Envoy.
+            "cargo matrix" => assert!(aliases.contains("matrix = \"run"), "{aliases}"),
+            // Run by tests/soak.rs in a short form.
+            "cargo soak" => assert!(aliases.contains("soak = \"run"), "{aliases}"),
             // This is it.
             "cargo test" => {}
             build if build.starts_with("cargo build") => {

@@ -8,7 +8,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use redistribution::ConnectionId;
 use redistribution::connections::{Connection, Protocol, Stage};
-use redistribution::wire::CLOSE_HEADER;
+use redistribution::wire::{CLOSE_HEADER, MAX_INTEGER};
 
 use crate::edge::Edge;
 use crate::vm::Vm;
@@ -162,7 +162,9 @@ impl Place {
 /// Envoy's `connection.id` of the stream or connection in hand.
 pub(crate) fn connection_id() -> Result<ConnectionId, Status> {
     let bytes = get_property(b"connection\0id")?;
-    bytes.try_into().map(ConnectionId::from_le_bytes).map_err(|_| Status::BadArgument)
+    let id = bytes.try_into().map(ConnectionId::from_le_bytes).map_err(|_| Status::BadArgument)?;
+    // Over QUIC it fills all 64 bits, of which a stamp can carry fewer.
+    Ok(id % (MAX_INTEGER + 1))
 }
 
 /// Asked only where a connection is to be closed.

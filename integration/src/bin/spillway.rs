@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use integration::run::Interrupted;
-use integration::{compare, demo, simulate};
+use integration::{compare, demo, matrix, simulate, soak};
 
 /// As a shell reports a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -52,6 +52,23 @@ enum Command {
     ///
     /// Exit code: 0 if the load settled (in every run), 1 if not.
     Simulate(simulate::Options),
+    /// Every protocol, plain and over TLS, closed in both ways, on every Envoy since 1.36
+    ///
+    /// Each cell runs traffic while connections are closed, and counts closes and responses that were
+    /// lost, cut or wrong. The Envoys are installed into target/. All cells take about
+    /// 5 minutes; --only picks some.
+    ///
+    /// Exit code: 0 if every cell met closes and lost nothing, 1 if not, 130 if ended early (Ctrl-C,
+    /// SIGTERM).
+    Matrix(matrix::Options),
+    /// A million requests while edges close connections: none lost, cut or mixed up
+    ///
+    /// Long-lived HTTP/1.1 and HTTP/2 clients send bodies from nothing to 1 MiB, and each has to come
+    /// back whole, as the response of its request. Takes some 10 minutes; --requests and
+    /// --closes say how long.
+    ///
+    /// Exit code: 0 if nothing was lost, 1 if something was, 130 if ended early (Ctrl-C, SIGTERM).
+    Soak(soak::Options),
 }
 
 #[tokio::main]
@@ -71,5 +88,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Demo(options) => demo::run(&options).await,
         Command::Compare(options) => compare::run(&options).await,
         Command::Simulate(options) => simulate::run(&options),
+        Command::Matrix(options) => matrix::run(&options).await,
+        Command::Soak(options) => soak::run(&options).await,
     }
 }

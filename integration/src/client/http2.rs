@@ -11,9 +11,9 @@
 //! and directly afterwards the connection is polled with its reading side shut:
 //! the stream is opened and its HEADERS are written before any GOAWAY can be
 //! seen. A request that comes after the GOAWAY is refused with nothing written.
-//! (While the socket takes no more bytes a stream could still wait. A few small
-//! GETs do not fill it, and the streams of a client stay below the 100 that
-//! servers allow.)
+//! (While the socket takes no more bytes a stream still waits. Small GETs do not
+//! fill it; clients that send large bodies can. The streams of a client stay below
+//! the 100 that servers allow.)
 
 use std::future::poll_fn;
 use std::io;
@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -40,8 +41,13 @@ pub(super) struct Http2Sender {
 
 struct Order {
     request: Request<()>,
-    reply: oneshot::Sender<Result<ResponseFuture, h2::Error>>,
+    /// Whether it has no body.
+    ends: bool,
+    reply: oneshot::Sender<Result<Opened, h2::Error>>,
 }
+
+/// A request whose head was written: its response, and where its body goes.
+pub(super) type Opened = (ResponseFuture, SendStream<Bytes>);
 
 /// The task's part of the connection; it does nothing until it is run.
 pub(super) struct Http2Driver<T> {
@@ -79,11 +85,11 @@ where
 // === impl Http2Sender ===
 
 impl Http2Sender {
-    /// Writes the head of a request without a body. `None`: the connection is of no more use,
-    /// and nothing was written.
-    pub(super) async fn send(&self, request: Request<()>) -> Option<ResponseFuture> {
+    /// Writes the head of a request, which may be all of it. `None`: the connection is of no
+    /// more use, and nothing was written.
+    pub(super) async fn send(&self, request: Request<()>, ends: bool) -> Option<Opened> {
         let (reply, mut answer) = oneshot::channel();
-        self.orders.send(Order { request, reply }).ok()?;
+        self.orders.send(Order { request, ends, reply }).ok()?;
         let answer = tokio::select! {
             biased;
             answer = &mut answer => answer.ok(),
@@ -131,11 +137,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Http2Driver<T> {
         let mut handed = false;
         while let Some(h2) = &self.h2 {
             match self.orders.poll_recv(context) {
-                Poll::Ready(Some(Order { request, reply })) => {
-                    let sent = h2.clone().send_request(request, true);
+                Poll::Ready(Some(Order { request, ends, reply })) => {
+                    let sent = h2.clone().send_request(request, ends);
                     handed |= sent.is_ok();
                     // Where the client waits no more, the dropped future resets the stream.
-                    let _ = reply.send(sent.map(|(response, _)| response));
+                    let _ = reply.send(sent);
                 }
                 Poll::Ready(None) => {
                     // Without this handle `h2` ends the connection when it is idle.

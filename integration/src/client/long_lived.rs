@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::connection::{Connection, End, Outcome, Protocol};
+use super::connection::{Connection, End, Protocol};
+use super::exchange::Outcome;
+use super::parcel::Parcel;
 use super::resolve::Resolver;
 use super::stats::{ClientStats, EdgeConnection};
 use crate::tls::TlsConfig;
@@ -46,6 +48,9 @@ pub struct LongLivedClient {
     pub path: String,
     /// `Host` or `:authority`.
     pub host: String,
+    /// Whether each request has a body of its own, from nothing to 1 MiB, which is to come back
+    /// ([`crate::echo`]). Requests without are GETs.
+    pub echoes: bool,
 }
 
 /// What all tasks of a client share.
@@ -80,6 +85,7 @@ impl LongLivedClient {
             tls: None,
             path: "/".to_owned(),
             host: host.to_owned(),
+            echoes: false,
         }
     }
 
@@ -231,7 +237,8 @@ impl Lane {
                 () = std::future::ready(()), if self.period.is_none() || self.owed => {}
             }
             let spec = &client.spec;
-            let outcome = connection.get(&spec.host, &spec.path).await;
+            let parcel = spec.echoes.then(Parcel::next);
+            let outcome = connection.send(&spec.host, &spec.path, parcel.as_ref()).await;
             if matches!(outcome, Outcome::Unsent) {
                 client.stats.unsent.add_one();
                 self.owed = true;

@@ -24,9 +24,11 @@
 //! hole of its own, which `http2.rs` closes; these clients lose none.
 
 mod connection;
+mod exchange;
 mod http2;
 mod latency;
 mod long_lived;
+mod parcel;
 mod pool;
 mod resolve;
 mod stats;
@@ -35,6 +37,7 @@ mod tests;
 
 pub use latency::LatencyHistogram;
 pub use long_lived::{LongLivedClient, Pace};
+pub use parcel::ID;
 pub use pool::ClientPool;
 pub use resolve::Resolver;
 pub use stats::{ClientStats, ClientTotals, EdgeTotals};

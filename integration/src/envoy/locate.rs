@@ -64,7 +64,7 @@ pub fn locate() -> Result<EnvoyBinary> {
             search(
                 std::env::var_os("ENVOY").as_deref(),
                 std::env::var_os("PATH").as_deref(),
-                install::pinned,
+                || install::install(install::PINNED_VERSION),
             )
             .map_err(|error| format!("{error:#}"))
         })
@@ -72,10 +72,19 @@ pub fn locate() -> Result<EnvoyBinary> {
         .map_err(|error| anyhow!(error))
 }
 
+/// This version of Envoy, one of [`install::INSTALLABLE_VERSIONS`], whatever else there is.
+///
+/// # Errors
+///
+/// It could not be installed, or is not usable.
+pub fn locate_version(version: &str) -> Result<EnvoyBinary> {
+    inspect(&install::install(version)?)
+}
+
 fn search(
     variable: Option<&OsStr>,
     search_path: Option<&OsStr>,
-    install: impl FnOnce() -> Result<PathBuf>,
+    pinned: impl FnOnce() -> Result<PathBuf>,
 ) -> Result<EnvoyBinary> {
     if let Some(path) = variable.filter(|value| !value.is_empty()) {
         return inspect(Path::new(path)).context("$ENVOY is set, but cannot be used");
@@ -86,7 +95,7 @@ fn search(
             Err(error) => eprintln!("spillway: not using the `envoy` on the PATH: {error:#}"),
         }
     }
-    inspect(&install()?).context("the pinned Envoy was installed, but cannot be used")
+    inspect(&pinned()?).context("the pinned Envoy was installed, but cannot be used")
 }
 
 fn on_search_path(search_path: &OsStr) -> Option<PathBuf> {

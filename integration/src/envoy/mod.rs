@@ -11,6 +11,6 @@ mod instance;
 mod locate;
 
 pub use admin::Stats;
-pub use install::PINNED_VERSION;
+pub use install::{INSTALLABLE_VERSIONS, PINNED_VERSION};
 pub use instance::{Envoy, EnvoyOptions};
-pub use locate::{EnvoyBinary, OLDEST_VERSION, Version, inspect, locate};
+pub use locate::{EnvoyBinary, OLDEST_VERSION, Version, inspect, locate, locate_version};

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::artifacts::workspace;
 use crate::tls::TestCertificates;
 
+const LISTENERS: &str = "/static_resources/listeners";
 const LISTENER: &str = "/static_resources/listeners/0";
-const NETWORK_FILTERS: &str = "/static_resources/listeners/0/filter_chains/0/filters";
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const CLUSTER: &str = "/static_resources/clusters/0";
 
@@ -50,7 +50,12 @@ impl Bootstrap {
     pub fn listen(&mut self, id: &str, traffic: SocketAddr, admin: SocketAddr) -> Result<()> {
         self.set("/node/id", json!(id))?;
         self.set("/admin/address", socket_address(admin))?;
-        self.set(&format!("{LISTENER}/address"), socket_address(traffic))
+        // More than one: the same address for TCP and for UDP.
+        for listener in self.listeners()? {
+            let address = self.at(&format!("{listener}/address/socket_address"))?;
+            lay_over(address, &socket_address(traffic)["socket_address"]);
+        }
+        Ok(())
     }
 
     /// Says where requests go.
@@ -134,28 +139,48 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// Serves this certificate where the configuration has TLS of its own.
+    ///
+    /// # Errors
+    /// A listener has none.
+    pub fn certificates(&mut self, certificates: &TestCertificates) -> Result<()> {
+        for listener in self.listeners()? {
+            let tls = format!("{listener}/filter_chains/0/transport_socket/typed_config");
+            let quic = format!("{tls}/downstream_tls_context");
+            let tls = if self.0.pointer(&quic).is_some() { quic } else { tls };
+            let certificate = format!("{tls}/common_tls_context/tls_certificates/0");
+            for (field, path) in [
+                ("certificate_chain", certificates.certificate_path()),
+                ("private_key", certificates.key_path()),
+            ] {
+                self.set(&format!("{certificate}/{field}/filename"), json!(path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the module of the filter `name` from `filters`, and lays `overlay` over its
     /// configuration, field by field; a field that is `null` there is taken out.
     ///
     /// # Errors
     /// There is no such filter, or its configuration is not JSON.
     pub fn spillway(&mut self, name: &str, filters: &Path, overlay: &Value) -> Result<()> {
-        let filter = self.filter(name)?;
-        let file = filter
-            .pointer_mut("/typed_config/config/vm_config/code/local/filename")
-            .with_context(|| format!("{name} has no file"))?;
-        let module = Path::new(file.as_str().unwrap_or_default())
-            .file_name()
-            .with_context(|| format!("{name} names no module"))?
-            .to_owned();
-        *file = json!(filters.join(module));
-        let configuration = filter
-            .pointer_mut("/typed_config/config/configuration/value")
-            .with_context(|| format!("{name} has no configuration"))?;
-        let mut json: Value = serde_json::from_str(configuration.as_str().unwrap_or_default())
-            .with_context(|| format!("the configuration of {name} is not JSON"))?;
-        lay_over(&mut json, overlay);
-        *configuration = json!(json.to_string());
+        for place in self.places_of(name)? {
+            let filter = self.at(&place)?;
+            let file = filter
+                .pointer_mut("/typed_config/config/vm_config/code/local/filename")
+                .with_context(|| format!("{name} has no file"))?;
+            let module = Path::new(file.as_str().unwrap_or_default())
+                .file_name()
+                .with_context(|| format!("{name} names no module"))?
+                .to_owned();
+            *file = json!(filters.join(module));
+            let configuration = configuration_of(filter, name)?;
+            let mut json: Value = serde_json::from_str(configuration.as_str().unwrap_or_default())
+                .with_context(|| format!("the configuration of {name} is not JSON"))?;
+            lay_over(&mut json, overlay);
+            *configuration = json!(json.to_string());
+        }
         Ok(())
     }
 
@@ -165,8 +190,9 @@ impl Bootstrap {
     /// # Errors
     /// There is no HTTP connection manager.
     pub fn connection_manager(&mut self, overlay: &Value) -> Result<()> {
-        let manager = self.filter(CONNECTION_MANAGER)?;
-        lay_over(manager.get_mut("typed_config").context("it has no configuration")?, overlay);
+        for place in self.places_of(CONNECTION_MANAGER)? {
+            lay_over(self.at(&format!("{place}/typed_config"))?, overlay);
+        }
         Ok(())
     }
 
@@ -182,27 +208,29 @@ impl Bootstrap {
                 "default_source_code": { "inline_string": code },
             },
         });
-        self.http_filters()?.insert(0, filter);
+        for place in self.places_of(CONNECTION_MANAGER)? {
+            let filters = self.at(&format!("{place}/typed_config/http_filters"))?;
+            filters.as_array_mut().context("no list of filters")?.insert(0, filter.clone());
+        }
         Ok(())
     }
 
-    /// The HTTP filters, to be changed.
+    /// The HTTP filters of the first listener, to be changed.
     ///
     /// # Errors
     /// There are none.
     pub fn http_filters(&mut self) -> Result<&mut Vec<Value>> {
-        let place = self.place_of(CONNECTION_MANAGER)?;
-        let filters = self.at(&format!("{place}/typed_config/http_filters"))?;
-        filters.as_array_mut().context("no list of filters")
+        let filters = self.filter(CONNECTION_MANAGER)?.pointer_mut("/typed_config/http_filters");
+        filters.and_then(Value::as_array_mut).context("no list of filters")
     }
 
-    /// The network or HTTP filter `name`, to be changed.
+    /// The network or HTTP filter `name` of the first listener that has it, to be changed.
     ///
     /// # Errors
     /// There is no such filter.
     pub fn filter(&mut self, name: &str) -> Result<&mut Value> {
-        let place = self.place_of(name)?;
-        self.at(&place)
+        let places = self.places_of(name)?;
+        self.at(places.first().context("no place")?)
     }
 
     /// Gives the filter `name` this text as its configuration, whatever it may be.
@@ -210,11 +238,9 @@ impl Bootstrap {
     /// # Errors
     /// There is no such filter.
     pub fn raw_configuration(&mut self, name: &str, text: &str) -> Result<()> {
-        let configuration = self
-            .filter(name)?
-            .pointer_mut("/typed_config/config/configuration/value")
-            .with_context(|| format!("{name} has no configuration"))?;
-        *configuration = json!(text);
+        for place in self.places_of(name)? {
+            *configuration_of(self.at(&place)?, name)? = json!(text);
+        }
         Ok(())
     }
 
@@ -223,10 +249,11 @@ impl Bootstrap {
     /// # Errors
     /// There is no such filter.
     pub fn without(&mut self, name: &str) -> Result<()> {
-        let place = self.place_of(name)?;
-        let (chain, index) = place.rsplit_once('/').context("no chain")?;
-        let index: usize = index.parse()?;
-        self.at(chain)?.as_array_mut().context("no list of filters")?.remove(index);
+        for place in self.places_of(name)? {
+            let (chain, index) = place.rsplit_once('/').context("no chain")?;
+            let index: usize = index.parse()?;
+            self.at(chain)?.as_array_mut().context("no list of filters")?.remove(index);
+        }
         Ok(())
     }
 
@@ -249,21 +276,43 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// The pointer to the network or HTTP filter `name` of the first listener.
-    fn place_of(&self, name: &str) -> Result<String> {
-        let network = self.0.pointer(NETWORK_FILTERS).and_then(Value::as_array);
+    fn listeners(&self) -> Result<Vec<String>> {
+        let listeners = self.0.pointer(LISTENERS).and_then(Value::as_array);
+        let count = listeners.context("no listeners")?.len();
+        Ok((0..count).map(|index| format!("{LISTENERS}/{index}")).collect())
+    }
+
+    /// The pointers to the network or HTTP filter `name`: at most one of each listener.
+    fn places_of(&self, name: &str) -> Result<Vec<String>> {
+        let mut places = Vec::new();
+        for listener in self.listeners()? {
+            places.extend(self.place_in(&format!("{listener}/filter_chains/0/filters"), name)?);
+        }
+        anyhow::ensure!(!places.is_empty(), "the configuration has no filter {name}");
+        Ok(places)
+    }
+
+    fn place_in(&self, chain: &str, name: &str) -> Result<Option<String>> {
+        let network = self.0.pointer(chain).and_then(Value::as_array);
         for (n, filter) in network.context("no network filters")?.iter().enumerate() {
             if filter["name"] == name {
-                return Ok(format!("{NETWORK_FILTERS}/{n}"));
+                return Ok(Some(format!("{chain}/{n}")));
             }
             let http = filter.pointer("/typed_config/http_filters").and_then(Value::as_array);
             let found = http.and_then(|http| http.iter().position(|f| f["name"] == name));
             if let Some(h) = found {
-                return Ok(format!("{NETWORK_FILTERS}/{n}/typed_config/http_filters/{h}"));
+                return Ok(Some(format!("{chain}/{n}/typed_config/http_filters/{h}")));
             }
         }
-        anyhow::bail!("the configuration has no filter {name}")
+        Ok(None)
     }
+}
+
+/// The JSON that a Wasm filter is configured with.
+fn configuration_of<'v>(filter: &'v mut Value, name: &str) -> Result<&'v mut Value> {
+    filter
+        .pointer_mut("/typed_config/config/configuration/value")
+        .with_context(|| format!("{name} has no configuration"))
 }
 
 /// Reads a YAML file, with its anchors resolved, as JSON.

@@ -27,6 +27,7 @@ pub use spec::{EdgeConfig, FleetSpec, StartApplication, StartingApplication};
 pub const NAME: &str = "edge.spillway.test.";
 
 /// Host numbers in the block: edges from 1, nodes from 101, then the harness's own.
+const FIRST_EDGE: u8 = 1;
 const FIRST_NODE: u8 = 101;
 const DNS_HOST: u8 = 250;
 
@@ -78,10 +79,12 @@ impl Fleet {
     /// The filters do not build, there is no Envoy to be had, or one does not start.
     pub async fn start(spec: FleetSpec) -> Result<Self> {
         let filters = filters()?;
-        let binary = locate()?;
+        let binary = spec.envoy.clone().map_or_else(locate, Ok)?;
         let block = LoopbackBlock::claim()?;
         let directory = TempDir::with_prefix("spillway-").context("no temporary folder")?;
-        let certificates = TestCertificates::new(&[NAME.trim_end_matches('.')], directory.path())?;
+        let first_edge = block.address(FIRST_EDGE).to_string();
+        let names = [NAME.trim_end_matches('.'), &first_edge];
+        let certificates = TestCertificates::new(&names, directory.path())?;
         let dns = DnsServer::start(block.address(DNS_HOST), NAME, Vec::new()).await?;
         let mut fleet = Self {
             binary,
@@ -141,6 +144,20 @@ impl Fleet {
     /// The certificate does not hold.
     pub fn tls(&self) -> Result<TlsConfig> {
         TlsConfig::new(&self.certificates, NAME.trim_end_matches('.'))
+    }
+
+    /// Whether its edges serve TLS.
+    #[must_use]
+    pub fn serves_tls(&self) -> bool {
+        self.spec.tls || self.spec.http3
+    }
+
+    /// The address of the first edge, for clients that take no resolver of ours.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.serves_tls() { "https" } else { "http" };
+        let address = self.block.public(FIRST_EDGE);
+        format!("{scheme}://{address}")
     }
 
     /// The authority that signs the edges' certificates, as a PEM file.
@@ -236,6 +253,9 @@ impl Fleet {
         let mut bootstrap = Bootstrap::shipped("node.yaml")?;
         bootstrap.listen(&name, address, admin)?;
         bootstrap.upstreams(&[Endpoint { address: application.address(), weight: 1 }])?;
+        if self.spec.application_http2 {
+            bootstrap.upstream_http2()?;
+        }
         bootstrap.spillway("spillway.node", &self.filters.directory, &self.spec.node)?;
         if !self.spec.node_filter {
             bootstrap.without("spillway.node")?;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::config::{Bootstrap, Endpoint};
 use crate::application::Application;
+use crate::envoy::EnvoyBinary;
 use crate::tls::TestCertificates;
 
 /// What a fleet is to be like; [`FleetSpec::default`] is the shipped configuration with one edge,
@@ -36,8 +37,14 @@ pub struct FleetSpec {
     pub native_drain: bool,
     /// Whether edges serve TLS.
     pub tls: bool,
+    /// Whether edges use `edge-http3.yaml`: HTTP/3, and TLS, with native drain.
+    pub http3: bool,
     /// Whether requests go from edge to node over HTTP/2.
     pub upstream_http2: bool,
+    /// Whether requests go from node to application over HTTP/2.
+    pub application_http2: bool,
+    /// The Envoy that all of them are; where `None`, the one that is found.
+    pub envoy: Option<EnvoyBinary>,
     /// Whether the Spillway filters are in the edges' chains.
     pub edge_filters: bool,
     /// Whether the Spillway filter is in the nodes' chains. Without it an application can play
@@ -104,7 +111,10 @@ impl Default for FleetSpec {
             node_workers: 1,
             native_drain: false,
             tls: false,
+            http3: false,
             upstream_http2: false,
+            application_http2: false,
+            envoy: None,
             edge_filters: true,
             node_filter: true,
             edge_manager: json!({}),
@@ -128,6 +138,18 @@ impl FleetSpec {
             None => 0..all,
             Some(own) => (edge * own).min(all)..((edge + 1) * own).min(all),
         }
+    }
+
+    /// Nodes that ask for so many closes that a few thousand requests meet dozens of them.
+    #[must_use]
+    pub fn closing_often(self) -> Self {
+        let spec = self.closing_everything();
+        let node = json!({
+            "close_rate": { "per_second": 40 },
+            "min_connection_age": "0s",
+            "share_window": "1s",
+        });
+        Self { node, ..spec }
     }
 
     /// Nodes that ask to close every connection they see, as soon as they have seen it twice.
@@ -166,7 +188,12 @@ impl EdgeConfig<'_> {
     /// The shipped configuration has changed its shape.
     pub fn bootstrap(&self) -> Result<Bootstrap> {
         let spec = self.spec;
-        let name = if spec.native_drain { "edge-native-drain.yaml" } else { "edge.yaml" };
+        let native_drain = spec.native_drain || spec.http3;
+        let name = match (spec.http3, native_drain) {
+            (true, _) => "edge-http3.yaml",
+            (false, true) => "edge-native-drain.yaml",
+            (false, false) => "edge.yaml",
+        };
         let mut bootstrap = Bootstrap::shipped(name)?;
         bootstrap.listen(self.name, self.address, self.admin)?;
         bootstrap.upstreams(self.nodes)?;
@@ -174,17 +201,19 @@ impl EdgeConfig<'_> {
         if spec.upstream_http2 {
             bootstrap.upstream_http2()?;
         }
-        if spec.tls {
+        if spec.http3 {
+            bootstrap.certificates(self.certificates)?;
+        } else if spec.tls {
             bootstrap.downstream_tls(self.certificates)?;
         }
         bootstrap.spillway("spillway.http", self.filters, &json!({ "weight": self.weight }))?;
         bootstrap.spillway("spillway.http", self.filters, &spec.http)?;
-        if !spec.native_drain {
+        if !native_drain {
             bootstrap.spillway("spillway.connection", self.filters, &spec.connection)?;
         }
         if !spec.edge_filters {
             bootstrap.without("spillway.http")?;
-            if !spec.native_drain {
+            if !native_drain {
                 bootstrap.without("spillway.connection")?;
             }
         }
