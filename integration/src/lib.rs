@@ -10,6 +10,7 @@ pub mod echo;
 pub mod envoy;
 pub mod fleet;
 pub mod live;
+pub mod load;
 pub mod loopback;
 pub mod matrix;
 pub mod process;

@@ -52,6 +52,9 @@ pub(crate) struct LoadBalancer {
     request_gap: Option<Duration>,
     /// Requests since they were last counted.
     requests: u64,
+    /// When it was last heard of first in a process that has started since.
+    restarted_at: Option<Timestamp>,
+    restarts: u32,
     /// What its VMs have sent in the stretch that was accounted for last.
     traffic: Vec<VmTraffic>,
 }
@@ -82,6 +85,8 @@ impl LoadBalancer {
             requested_at: None,
             request_gap: None,
             requests: 0,
+            restarted_at: None,
+            restarts: 0,
             traffic: Vec::new(),
         }
     }
@@ -132,6 +137,12 @@ impl LoadBalancer {
             vm.share.observe(position, now);
             vm.open = position.open;
         } else if self.vms.len() < MAX_VMS {
+            // Its VMs count together, and from 0 where it has started again.
+            if self.vms.iter().any(|vm| vm.share.total() > position.total) {
+                self.restarted_at = Some(now);
+                self.restarts = self.restarts.wrapping_add(1);
+                self.average = LoadAverage::default();
+            }
             let share = RequestShare::new(position, now);
             self.vms.push(Vm { token: position.vm, share, open: position.open, part: 1.0 });
         } else {
@@ -213,6 +224,11 @@ impl LoadBalancer {
         }));
     }
 
+    /// How often it was seen to start again.
+    pub fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
     /// Its requests here since this was last asked for.
     pub fn take_requests(&mut self) -> u64 {
         std::mem::take(&mut self.requests)
@@ -236,11 +252,16 @@ impl LoadBalancer {
         Some(Load { rate, measured_over, trend, connections, weight: self.weight })
     }
 
-    /// Its downstream connections.
+    /// Its downstream connections; none where it is idle, whatever they once were.
     fn connections(&self) -> f64 {
-        let open: f64 = self.vms.iter().map(|vm| vm.open as f64).sum();
+        if self.average.is_idle() {
+            return 0.0;
+        }
+        // Those of VMs that have ended with an earlier process are gone.
+        let there = |vm: &&Vm| self.restarted_at.is_none_or(|at| vm.share.last_seen() >= at);
+        let open: f64 = self.vms.iter().filter(there).map(|vm| vm.open as f64).sum();
         // Some of its VMs may send nothing here: what is seen is a part of the whole.
-        let seen: f64 = self.vms.iter().map(|vm| vm.part).sum();
+        let seen: f64 = self.vms.iter().filter(there).map(|vm| vm.part).sum();
         if seen > 0.0 { open / seen.min(1.0) } else { 0.0 }
     }
 

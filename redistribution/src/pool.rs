@@ -31,12 +31,13 @@ pub const MOST: f64 = 2.5;
 /// How much faster it goes where closing that was held back is found to help.
 const RISE: f64 = 8.0;
 
-/// Connections that those below the mean should have got before it is said that closing does not
-/// help: of 20 that are expected, fewer than half come in one of 200 cases where all is well.
-const ENOUGH_TO_FAIL: f64 = 20.0;
+/// It is said that closing does not help where those below the mean have got so many standard
+/// deviations fewer connections than they should: so seldom by luck that one of many nodes, looking
+/// again and again, does not say so where all is well.
+const SURE_TO_FAIL: f64 = 4.0;
 
 /// The same where it is held back: few closes are left to tell by, and being wrong costs little.
-const ENOUGH_TO_FAIL_AGAIN: f64 = 4.0;
+const SURE_TO_FAIL_AGAIN: f64 = 2.0;
 
 /// A load balancer that is heard of alone for so long is said to be so: others may be slow to
 /// announce themselves.
@@ -47,6 +48,7 @@ const TIME_TO_BE_ALONE: Duration = Duration::from_secs(30);
 pub struct Pool {
     phase: Phase,
     members: Vec<Rc<str>>,
+    restarts: Vec<u32>,
     changed_at: Timestamp,
     trial: Option<Trial>,
     held_back: Option<HeldBack>,
@@ -67,6 +69,8 @@ struct HeldBack {
 pub struct Members {
     /// Their ids.
     pub ids: Vec<Rc<str>>,
+    /// How often each has been seen to start again, empty.
+    pub restarts: Vec<u32>,
     /// The load of each.
     pub loads: Vec<Load>,
 }
@@ -85,11 +89,12 @@ impl Pool {
         elapsed: Duration,
         now: Timestamp,
     ) -> Vec<f64> {
-        let Members { ids, loads } = members;
+        let Members { ids, restarts, loads } = members;
         let by_connections = by_connections(loads, settings.tolerance);
         let loads = by_connections.as_ref().unwrap_or(loads);
-        if self.members != *ids {
+        if self.members != *ids || self.restarts != *restarts {
             self.members.clone_from(ids);
+            self.restarts.clone_from(restarts);
             self.changed_at = now;
             self.trial = None;
             self.held_back = None;
@@ -148,11 +153,11 @@ impl Pool {
     ) {
         let trial = self.trial.get_or_insert_with(|| Trial::new(loads, now));
         let time = settings.tau();
-        let enough = match self.held_back {
-            None => ENOUGH_TO_FAIL,
-            Some(_) => ENOUGH_TO_FAIL_AGAIN,
+        let sure = match self.held_back {
+            None => SURE_TO_FAIL,
+            Some(_) => SURE_TO_FAIL_AGAIN,
         };
-        let verdict = match trial.verdict(loads, enough, time, now) {
+        let verdict = match trial.verdict(loads, sure, time, now) {
             _ if self.spent >= MOST => Verdict::Futile(trial.least(loads)),
             verdict => verdict,
         };
@@ -223,7 +228,8 @@ mod tests {
                 weight: 1.0,
             };
             let ids = (1..=self.connections.len()).map(|number| format!("edge-{number}").into());
-            Members { ids: ids.collect(), loads: self.connections.iter().map(load).collect() }
+            let loads: Vec<_> = self.connections.iter().map(load).collect();
+            Members { ids: ids.collect(), restarts: vec![0; loads.len()], loads }
         }
 
         fn run(&mut self, seconds: u64) {

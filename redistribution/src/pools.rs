@@ -68,6 +68,7 @@ impl Pools {
             {
                 let pool = known.entry(Rc::clone(&load_balancer.pool)).or_default();
                 pool.members.ids.push(Rc::clone(id));
+                pool.members.restarts.push(load_balancer.restarts());
                 pool.members.loads.push(load);
                 pool.pairs.push(load_balancer.pairs());
             }

@@ -108,6 +108,12 @@ impl RequestShare {
         Some(stretch)
     }
 
+    /// Requests of the load balancer as of the last stamp.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.last.total
+    }
+
     /// When the last stamp came.
     #[must_use]
     pub fn last_seen(&self) -> Timestamp {

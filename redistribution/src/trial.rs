@@ -42,12 +42,15 @@ pub enum Verdict {
 // === impl Trial ===
 
 impl Trial {
-    /// Begins. To gain are those below the mean.
+    /// Begins. To gain are those that miss most: others may be below the mean by luck in counting
+    /// only, of which each node has its own.
     #[must_use]
     pub fn new(loads: &[Load], now: Timestamp) -> Self {
         let weights: f64 = loads.iter().map(|load| load.weight).sum();
         let mean = loads.iter().map(|load| load.rate.get()).sum::<f64>() / weights;
-        let expected = loads.iter().map(|load| (load.per_weight() < mean).then_some(0.0));
+        let missing = |load: &Load| mean - load.per_weight();
+        let most = loads.iter().map(missing).fold(0.0, f64::max);
+        let expected = loads.iter().map(|load| (missing(load) > most / 2.0).then_some(0.0));
         Self {
             since: now,
             before: loads.iter().map(|load| load.connections).collect(),
@@ -71,9 +74,10 @@ impl Trial {
     }
 
     /// What it has shown, where closing should show within `time`. It is not called futile before
-    /// those that are to gain should have got `enough` connections.
+    /// those that are to gain have got fewer connections than they should by `sure` standard
+    /// deviations of what luck makes of so many.
     #[must_use]
-    pub fn verdict(&self, loads: &[Load], enough: f64, time: Duration, now: Timestamp) -> Verdict {
+    pub fn verdict(&self, loads: &[Load], sure: f64, time: Duration, now: Timestamp) -> Verdict {
         let (gained, due) = self
             .gains(loads)
             .fold((0.0, 0.0), |(gained, due), (_, gain, expected)| (gained + gain, due + expected));
@@ -83,7 +87,7 @@ impl Trial {
         let elapsed = now.since(self.since);
         let late = elapsed >= time;
         let plain = elapsed >= time / 2 && gained < due * PART_TO_FAIL_SOON;
-        if due >= enough && (late || plain) {
+        if due - gained >= sure * due.sqrt() && (late || plain) {
             return Verdict::Futile(self.least(loads));
         }
         Verdict::Open

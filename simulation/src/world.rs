@@ -28,7 +28,7 @@ const OBSERVE_EVERY: u64 = 10;
 /// in six is old enough for it. Of very many clients fewer will do: then close requests name more of
 /// the oldest at once.
 const STAMPS_PER_CLOSE: (f64, f64) = (8.0, 3.0);
-const VERY_MANY: usize = 500_000;
+const VERY_MANY: usize = 1_000_000;
 
 /// Clients at the start have had their connections for up to so long, in seconds.
 const OLDEST: f32 = 3600.0;
