@@ -2,7 +2,7 @@
 //!
 //! Over HTTP the response to a request with a body is that body, with the request's
 //! [`ID`]; a GET of `/bytes/N` gets [`pattern`]. Over gRPC (`/spillway.Echo/...`, messages are
-//! bytes) there is a method for each of the four kinds of call:
+//! bytes) there is a method for each of the four kinds of call, and one for an error:
 //!
 //! | method | request | response |
 //! |---|---|---|
@@ -10,6 +10,7 @@
 //! | `Repeat` | one message | the same, [`REPEATS`] times |
 //! | `Collect` | any number | one message, all of them together |
 //! | `Chat` | any number | each of them, as it comes |
+//! | `Refuse` | one message | an error without a message: head and trailers are one |
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -18,7 +19,7 @@ use anyhow::Result;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 
@@ -27,6 +28,9 @@ use crate::client::ID;
 
 /// How often `Repeat` sends its message.
 pub const REPEATS: usize = 5;
+
+/// gRPC's `FAILED_PRECONDITION`.
+const REFUSED: u16 = 9;
 
 const GRPC: &str = "/spillway.Echo/";
 const BYTES: &str = "/bytes/";
@@ -80,14 +84,18 @@ fn failed(status: StatusCode) -> Response<AnyBody> {
 fn grpc(method: &str, request: Request<Incoming>) -> Response<AnyBody> {
     let (sender, body) = Channel::new(1);
     let request = request.into_body();
+    let mut response = Response::new(body.boxed_unsync());
     match method {
         // What is one message or many is the same in bytes.
         "Unary" | "Chat" => drop(tokio::spawn(chat(request, sender))),
         "Repeat" => drop(tokio::spawn(repeat(request, sender))),
         "Collect" => drop(tokio::spawn(collect(request, sender))),
+        "Refuse" => {
+            *response.body_mut() = Empty::new().boxed_unsync();
+            response.headers_mut().insert("grpc-status", REFUSED.into());
+        }
         _ => return failed(StatusCode::NOT_FOUND),
     }
-    let mut response = Response::new(body.boxed_unsync());
     let grpc = hyper::header::HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(hyper::header::CONTENT_TYPE, grpc);
     response

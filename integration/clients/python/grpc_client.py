@@ -1,4 +1,4 @@
-"""grpcio: all four kinds of call, in turn, many at once.
+"""grpcio: all four kinds of call and one that is refused, in turn, many at once.
 
 No call is sent twice: without a retry policy grpcio only moves a call that has not left the client
 to the next connection. With --no-retries it does not even that, and such a call fails.
@@ -45,7 +45,18 @@ async def chat(channel, body):
     return await call.read() is grpc.aio.EOF and await call.code() == grpc.StatusCode.OK
 
 
-KINDS = [unary, server_stream, client_stream, chat]
+async def refused(channel, body):
+    """The server's error is the response: it comes without a message, in one piece."""
+    try:
+        await channel.unary_unary("/spillway.Echo/Refuse")(body, timeout=20)
+    except grpc.aio.AioRpcError as error:
+        if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+            return True
+        raise
+    return False
+
+
+KINDS = [unary, server_stream, client_stream, chat, refused]
 
 
 async def lane(channel, options, report):

@@ -1,4 +1,4 @@
-//! grpcio: all four kinds of call.
+//! grpcio: all four kinds of call, and errors that are trailers only.
 
 use anyhow::Result;
 use integration::traffic;

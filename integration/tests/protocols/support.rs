@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use integration::envoy::Envoy;
 use integration::fleet::{Fleet, FleetSpec, NAME};
+use integration::tools::program;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -96,10 +97,10 @@ impl Socket {
 /// nghttp, which asks for all `paths` at once on one connection.
 pub async fn nghttp(fleet: &Fleet, args: &[&str], paths: &[&str]) -> Result<String> {
     let base = format!("http://{}", fleet.edges()[0].address);
-    let mut command = Command::new("nghttp");
+    let mut command = Command::new(program("nghttp", "nghttp2-client")?);
     command.args(["--verbose", "--timeout", "20", "--no-dep"]).args(args);
     command.args(paths.iter().map(|path| format!("{base}{path}")));
-    let output = command.output().await.context("cannot run nghttp (Debian: nghttp2-client)")?;
+    let output = command.output().await.context("cannot run nghttp")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     anyhow::ensure!(output.status.success(), "{}\n{text}", output.status);
     Ok(text)
