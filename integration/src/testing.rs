@@ -25,7 +25,7 @@ use redistribution::wire::{Position, Stamp};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
 
 /// How long a condition may take to come true; machines are slow at times.
@@ -62,10 +62,25 @@ pub async fn eventually_within<F: Future<Output = Result<bool>>>(
     }
 }
 
+/// Of the two cores that the tests are made for, what a test has for itself.
+static CORES: Semaphore = Semaphore::const_new(2);
+
 /// Tests that load both cores run one at a time.
-pub async fn all_cores() -> MutexGuard<'static, ()> {
-    static CORES: Mutex<()> = Mutex::const_new(());
-    CORES.lock().await
+///
+/// # Panics
+///
+/// Never: the cores are not closed.
+pub async fn all_cores() -> SemaphorePermit<'static> {
+    CORES.acquire_many(2).await.expect("never closed")
+}
+
+/// Tests that load one of them run two at a time.
+///
+/// # Panics
+///
+/// Never, likewise.
+pub async fn one_core() -> SemaphorePermit<'static> {
+    CORES.acquire().await.expect("never closed")
 }
 
 /// A counter of the edge's filter.

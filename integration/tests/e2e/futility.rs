@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::evenness::{assert_even_within, unevenness};
 use crate::rebalancing::requested;
 use crate::support::{
-    SETTLE_TIME, all_cores, eventually, eventually_within, gauge, mixed, rebalancing,
+    SETTLE_TIME, eventually, eventually_within, gauge, mixed, one_core, rebalancing,
 };
 
 /// Clients where nothing is to recover.
@@ -178,7 +178,7 @@ async fn assert_none_named(fleet: &Fleet) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_held_back_and_goes_on_once_the_cause_is_gone() -> Result<()> {
     // What is judged is time, and a test with full load beside it would take that away.
-    let _cores = all_cores().await;
+    let _core = one_core().await;
     tokio::try_join!(announced_and_not_in_dns(), behind_resolvers_that_cache())?;
     Ok(())
 }
