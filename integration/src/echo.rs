@@ -14,14 +14,17 @@
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use anyhow::Result;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::{HeaderMap, Request, Response, StatusCode};
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::application::Application;
 use crate::client::ID;
@@ -38,6 +41,24 @@ const BYTES: &str = "/bytes/";
 const MESSAGE_HEAD: usize = 5;
 
 type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A body that is sent piece by piece. http-body-util's `Channel` (0.1.5) loses the last frame,
+/// trailers that is, where it is sent and its sender dropped while the body is being polled.
+struct Frames(Receiver<Frame<Bytes>>);
+
+// === impl Frames ===
+
+impl hyper::body::Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|frame| frame.map(Ok))
+    }
+}
 
 /// Starts it.
 ///
@@ -82,9 +103,9 @@ fn failed(status: StatusCode) -> Response<AnyBody> {
 }
 
 fn grpc(method: &str, request: Request<Incoming>) -> Response<AnyBody> {
-    let (sender, body) = Channel::new(1);
+    let (sender, frames) = channel(1);
     let request = request.into_body();
-    let mut response = Response::new(body.boxed_unsync());
+    let mut response = Response::new(Frames(frames).boxed_unsync());
     match method {
         // What is one message or many is the same in bytes.
         "Unary" | "Chat" => drop(tokio::spawn(chat(request, sender))),
@@ -102,27 +123,27 @@ fn grpc(method: &str, request: Request<Incoming>) -> Response<AnyBody> {
 }
 
 /// `None` where either side was cut: then nobody is told that it went well.
-async fn chat(mut request: Incoming, mut sender: Sender<Bytes>) -> Option<()> {
+async fn chat(mut request: Incoming, sender: Sender<Frame<Bytes>>) -> Option<()> {
     while let Some(frame) = request.frame().await {
         // Envoy takes empty frames one after the other for an attack.
         if let Ok(data) = frame.ok()?.into_data()
             && !data.is_empty()
         {
-            sender.send_data(data).await.ok()?;
+            sender.send(Frame::data(data)).await.ok()?;
         }
     }
     end(sender).await
 }
 
-async fn repeat(request: Incoming, mut sender: Sender<Bytes>) -> Option<()> {
+async fn repeat(request: Incoming, sender: Sender<Frame<Bytes>>) -> Option<()> {
     let message = request.collect().await.ok()?.to_bytes();
     for _ in 0..REPEATS {
-        sender.send_data(message.clone()).await.ok()?;
+        sender.send(Frame::data(message.clone())).await.ok()?;
     }
     end(sender).await
 }
 
-async fn collect(request: Incoming, mut sender: Sender<Bytes>) -> Option<()> {
+async fn collect(request: Incoming, sender: Sender<Frame<Bytes>>) -> Option<()> {
     let mut messages = request.collect().await.ok()?.to_bytes();
     let mut all = BytesMut::new();
     while messages.len() >= MESSAGE_HEAD {
@@ -134,12 +155,12 @@ async fn collect(request: Incoming, mut sender: Sender<Bytes>) -> Option<()> {
     response.put_u8(0);
     response.put_u32(u32::try_from(all.len()).ok()?);
     response.extend_from_slice(&all);
-    sender.send_data(response.freeze()).await.ok()?;
+    sender.send(Frame::data(response.freeze())).await.ok()?;
     end(sender).await
 }
 
-async fn end(mut sender: Sender<Bytes>) -> Option<()> {
+async fn end(sender: Sender<Frame<Bytes>>) -> Option<()> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", 0.into());
-    sender.send_trailers(trailers).await.ok()
+    sender.send(Frame::trailers(trailers)).await.ok()
 }
