@@ -137,8 +137,8 @@ impl LoadBalancer {
             vm.share.observe(position, now);
             vm.open = position.open;
         } else if self.vms.len() < MAX_VMS {
-            // Its VMs count together, and from 0 where it has started again.
-            if self.vms.iter().any(|vm| vm.share.total() > position.total) {
+            // Its VMs count together, each a little behind; from 0 where it has started again.
+            if self.vms.iter().any(|vm| vm.share.total() / 2 > position.total) {
                 self.restarted_at = Some(now);
                 self.restarts = self.restarts.wrapping_add(1);
                 self.average = LoadAverage::default();
