@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -169,7 +169,9 @@ async fn says(demo: &mut Child, text: &str) -> Result<()> {
             return Ok(());
         }
     }
-    anyhow::bail!("it ended without saying {text:?}")
+    let mut errors = String::new();
+    demo.stderr.as_mut().context("nor are its errors")?.read_to_string(&mut errors).await?;
+    anyhow::bail!("it ended without saying {text:?}, but:\n{errors}")
 }
 
 fn children_of(parent: Pid) -> Result<Vec<Pid>> {
