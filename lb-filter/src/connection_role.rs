@@ -6,11 +6,9 @@
 use std::rc::Rc;
 
 use proxy_host::{
-    BufferType, Status, close_downstream, get_buffer, resume_downstream, set_buffer,
+    Action, BufferType, Status, close_downstream, get_buffer, resume_downstream, set_buffer,
     set_effective_context,
 };
-use proxy_wasm::traits::{Context, StreamContext};
-use proxy_wasm::types::{Action, PeerType};
 use redistribution::connections::{Connection, Ending, Farewell, Patience, Protocol, Stage};
 use redistribution::http1::{Announcement, announce_close};
 
@@ -24,8 +22,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The context of a connection.
 pub(crate) struct ConnectionRole {
-    /// Absent where the filter was never configured: bytes pass as if it were not there.
-    vm: Option<Rc<Vm>>,
+    vm: Rc<Vm>,
     context: u32,
     connection: Option<Rc<Connection>>,
     /// Over HTTP/2, once a close is pending.
@@ -35,39 +32,24 @@ pub(crate) struct ConnectionRole {
 // === impl ConnectionRole ===
 
 impl ConnectionRole {
-    pub fn new(vm: Option<Rc<Vm>>, context: u32) -> Self {
+    pub fn new(vm: Rc<Vm>, context: u32) -> Self {
         Self { vm, context, connection: None, http2: None }
     }
 
-    fn forget(&mut self) {
-        if let (Some(vm), Some(connection)) = (&self.vm, self.connection.take()) {
-            if matches!(connection.stage(), Stage::Asked | Stage::Announcing { told: None, .. }) {
-                vm.counters.closes_lapsed.add(1);
+    pub fn on_new_connection(&mut self) {
+        let vm = &self.vm;
+        vm.miss_http_role();
+        match connection_id() {
+            Ok(id) => {
+                let mut connections = vm.connections.borrow_mut();
+                self.connection = Some(connections.opened(id, self.context, vm.now.get()));
             }
-            vm.connections.borrow_mut().closed(connection.id());
+            Err(_) => vm.counters.host_errors.add(1),
         }
     }
-}
 
-impl Context for ConnectionRole {}
-
-impl StreamContext for ConnectionRole {
-    fn on_new_connection(&mut self) -> Action {
-        if let Some(vm) = &self.vm {
-            vm.miss_http_role();
-            match connection_id() {
-                Ok(id) => {
-                    let mut connections = vm.connections.borrow_mut();
-                    self.connection = Some(connections.opened(id, self.context, vm.now.get()));
-                }
-                Err(_) => vm.counters.host_errors.add(1),
-            }
-        }
-        Action::Continue
-    }
-
-    fn on_downstream_data(&mut self, size: usize, end_of_stream: bool) -> Action {
-        let (Some(vm), Some(connection)) = (&self.vm, &self.connection) else {
+    pub fn on_downstream_data(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let (vm, Some(connection)) = (&self.vm, &self.connection) else {
             return Action::Continue;
         };
         let Some(http2) = &mut self.http2 else {
@@ -80,29 +62,42 @@ impl StreamContext for ConnectionRole {
         })
     }
 
-    fn on_upstream_data(&mut self, size: usize, _: bool) -> Action {
-        if let (Some(vm), Some(connection)) = (&self.vm, &self.connection)
-            && size > 0
-        {
-            let written = match (connection.stage(), &mut self.http2) {
-                (Stage::Announcing { protocol: Protocol::Http1, .. }, _) => {
-                    announce_http1(vm, connection, size)
-                }
-                (Stage::Announcing { protocol: Protocol::Http2, .. }, http2) => {
-                    http2.get_or_insert_default().written(vm, connection, size)
-                }
-                (Stage::Draining { .. }, Some(http2)) => http2.written(vm, connection, size),
-                _ => Ok(()),
-            };
-            if written.is_err() {
-                vm.counters.host_errors.add(1);
-            }
+    pub fn on_upstream_data(&mut self, size: usize) {
+        let (vm, Some(connection)) = (&self.vm, &self.connection) else {
+            return;
+        };
+        if size == 0 {
+            return;
         }
-        Action::Continue
+        let written = match (connection.stage(), &mut self.http2) {
+            (Stage::Announcing { protocol: Protocol::Http1, .. }, _) => {
+                announce_http1(vm, connection, size)
+            }
+            (Stage::Announcing { protocol: Protocol::Http2, .. }, http2) => {
+                http2.get_or_insert_default().written(vm, connection, size)
+            }
+            (Stage::Draining { .. }, Some(http2)) => http2.written(vm, connection, size),
+            _ => Ok(()),
+        };
+        if written.is_err() {
+            vm.counters.host_errors.add(1);
+        }
     }
 
-    fn on_downstream_close(&mut self, _: PeerType) {
-        self.forget();
+    /// The connection is gone.
+    pub fn forget(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let vm = &self.vm;
+            if matches!(connection.stage(), Stage::Asked | Stage::Announcing { told: None, .. }) {
+                vm.counters.closes_lapsed.add(1);
+            }
+            vm.connections.borrow_mut().closed(connection.id());
+        }
+    }
+
+    /// It is in the place of the HTTP role.
+    pub fn is_misplaced(&self) {
+        self.vm.misplaced();
     }
 }
 

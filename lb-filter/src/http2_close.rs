@@ -9,8 +9,7 @@
 
 use std::rc::Rc;
 
-use proxy_host::{BufferType, Status, append_buffer, get_buffer, set_buffer};
-use proxy_wasm::types::Action;
+use proxy_host::{Action, BufferType, Status, append_buffer, get_buffer, set_buffer};
 use redistribution::connections::{Connection, Farewell, Stage};
 use redistribution::http2::{GOAWAY, Outgoing, PING_BYTES, are_control_frames, goaway, ping};
 

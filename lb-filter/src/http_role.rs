@@ -4,8 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_host::{MapType, Status, get_header, get_property, remove_header, set_property};
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
 use redistribution::ConnectionId;
 use redistribution::connections::{Connection, Protocol, Stage};
 use redistribution::wire::{CLOSE_HEADER, MAX_INTEGER};
@@ -19,7 +17,7 @@ const NATIVE_DRAIN: &[u8] = b"spillway_close";
 /// The context of a request.
 pub(crate) struct HttpRole {
     /// Absent where the filter was never configured: the request passes as if it were not there.
-    place: Option<Place>,
+    place: Option<Rc<Place>>,
     connection: Option<Rc<Connection>>,
     /// The method is CONNECT.
     tunnel: bool,
@@ -47,8 +45,45 @@ enum Client {
 // === impl HttpRole ===
 
 impl HttpRole {
-    pub fn new(place: Option<Place>) -> Self {
+    pub fn new(place: Option<Rc<Place>>) -> Self {
         Self { place, connection: None, tunnel: false }
+    }
+
+    pub fn on_request_headers(&mut self, end_of_stream: bool) {
+        let Some(place) = self.place.as_ref().filter(|place| place.has_requests) else {
+            return;
+        };
+        let id = connection_id();
+        self.connection = place.enter_request(id);
+        // With the response there is no way to ask for it any more. A tunnel has no end yet.
+        self.tunnel = !end_of_stream
+            && get_header(MapType::RequestHeaders, ":method").is_ok_and(|m| m == b"CONNECT");
+        if let Some(edge) = &place.edge
+            && edge.stamp(id.unwrap_or(0), self.connection.as_deref()).is_err()
+        {
+            edge.vm.counters.host_errors.add(1);
+        }
+    }
+
+    pub fn on_response_headers(&mut self) {
+        let Some(place) = &self.place else {
+            return;
+        };
+        if let Some(edge) = &place.edge {
+            Self::take_close_request(edge);
+        }
+        if let Some(connection) = &self.connection
+            && place.tell(connection, self.tunnel).is_err()
+        {
+            place.vm.counters.host_errors.add(1);
+        }
+    }
+
+    /// It is in the place of the connection role.
+    pub fn is_misplaced(&self) {
+        if let Some(place) = &self.place {
+            place.vm.misplaced();
+        }
     }
 
     /// Takes off what a node asks for, and does it.
@@ -63,41 +98,6 @@ impl HttpRole {
             Err(Status::NotFound) => {}
             Err(_) => edge.vm.counters.host_errors.add(1),
         }
-    }
-}
-
-impl Context for HttpRole {}
-
-impl HttpContext for HttpRole {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        if let Some(place) = self.place.as_ref().filter(|place| place.has_requests) {
-            let id = connection_id();
-            self.connection = place.enter_request(id);
-            // With the response there is no way to ask for it any more. A tunnel has no end yet.
-            self.tunnel = !end_of_stream
-                && get_header(MapType::RequestHeaders, ":method").is_ok_and(|m| m == b"CONNECT");
-            if let Some(edge) = &place.edge
-                && edge.stamp(id.unwrap_or(0), self.connection.as_deref()).is_err()
-            {
-                edge.vm.counters.host_errors.add(1);
-            }
-        }
-        Action::Continue
-    }
-
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some(place) = &self.place else {
-            return Action::Continue;
-        };
-        if let Some(edge) = &place.edge {
-            Self::take_close_request(edge);
-        }
-        if let Some(connection) = &self.connection
-            && place.tell(connection, self.tunnel).is_err()
-        {
-            place.vm.counters.host_errors.add(1);
-        }
-        Action::Continue
     }
 }
 

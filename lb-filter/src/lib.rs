@@ -11,10 +11,6 @@
 //! It never holds up or fails a request: where a host call does not do what it should, the
 //! error is counted, and the request or connection is left as it is.
 
-#![allow(
-    missing_docs,
-    reason = "a cdylib has no API to document: its only public item is made by the SDK's macro"
-)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,17 +24,19 @@
 mod close_limit;
 mod connection_role;
 mod edge;
+mod exports;
 mod handover;
 mod http2_close;
 mod http_role;
 mod metrics;
 mod root;
+mod stream;
 mod total;
 mod vm;
 
 use log::LevelFilter;
 
-proxy_wasm::main! {{
+/// Before all else.
+fn start() {
     proxy_host::log_to_host(LevelFilter::Info);
-    proxy_wasm::set_root_context(|id| Box::new(root::Root::new(id)));
-}}
+}

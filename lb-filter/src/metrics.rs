@@ -11,7 +11,7 @@ pub(crate) struct Metrics {
 }
 
 /// The counters, in the order of [`values`].
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "spillway.lb.requests_stamped",
     "spillway.lb.requests_untracked",
     "spillway.lb.close_requests",
@@ -35,6 +35,7 @@ const NAMES: [&str; 24] = [
     "spillway.lb.connections_cut",
     "spillway.lb.closes_not_done",
     "spillway.lb.connections_without_http_role",
+    "spillway.lb.streams_misplaced",
     "spillway.lb.host_errors",
 ];
 
@@ -63,6 +64,7 @@ fn values(counters: &Counters) -> [u64; NAMES.len()] {
         &counters.connections_cut,
         &counters.closes_not_done,
         &counters.connections_without_http_role,
+        &counters.streams_misplaced,
         &counters.host_errors,
     ]
     .map(crate::vm::Count::get)

@@ -3,15 +3,14 @@
 use std::rc::Rc;
 
 use log::{error, info};
-use proxy_host::{BufferType, get_buffer, set_tick_period};
-use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
-use proxy_wasm::types::ContextType;
+use proxy_host::{BufferType, Plugin, get_buffer, set_tick_period};
 use redistribution::config::{LbConfig, Role};
 use redistribution::connections::Patience;
 
 use crate::connection_role::{ConnectionRole, close_drained};
 use crate::edge::Edge;
 use crate::http_role::{HttpRole, Place};
+use crate::stream::Stream;
 use crate::vm::Vm;
 
 /// How often time is read, in milliseconds. Requests take the time of the last tick, which
@@ -25,10 +24,8 @@ pub(crate) struct Root {
 }
 
 struct Configured {
-    vm: Rc<Vm>,
-    config: LbConfig,
-    /// In the HTTP role.
-    edge: Option<Rc<Edge>>,
+    place: Rc<Place>,
+    role: Role,
     /// Of the connection role.
     patience: Patience,
 }
@@ -36,10 +33,6 @@ struct Configured {
 // === impl Root ===
 
 impl Root {
-    pub fn new(id: u32) -> Self {
-        Self { id, configured: None }
-    }
-
     fn configure(&mut self, size: usize) -> Result<(), String> {
         let bytes = match size {
             0 => Vec::new(),
@@ -54,16 +47,30 @@ impl Root {
             Role::Http | Role::Responses => Some(Rc::new(Edge::new(Rc::clone(&vm), &config)?)),
         };
         info!("spillway lb filter in VM {}: {config:?}", vm.token);
-        let LbConfig { drain_timeout, max_drain, .. } = config;
+        let LbConfig { role, drain_timeout, max_drain, .. } = config;
         let patience = Patience { drain_timeout, max_drain };
-        self.configured = Some(Configured { vm, config, edge, patience });
+        let has_requests = role == Role::Http;
+        let place = Rc::new(Place { vm, edge, has_requests, drain_timeout });
+        self.configured = Some(Configured { place, role, patience });
         Ok(())
+    }
+
+    pub fn on_queue_ready(&self) {
+        if let Some(edge) =
+            self.configured.as_ref().and_then(|configured| configured.place.edge.as_ref())
+        {
+            edge.take_over_closes();
+        }
     }
 }
 
-impl Context for Root {}
+impl Plugin for Root {
+    type Stream = Stream;
 
-impl RootContext for Root {
+    fn new(id: u32) -> Self {
+        Self { id, configured: None }
+    }
+
     fn on_configure(&mut self, size: usize) -> bool {
         match self.configure(size) {
             Ok(()) => true,
@@ -75,44 +82,26 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        let Some(Configured { vm, config, edge, patience }) = &self.configured else {
+        let Some(Configured { place, role, patience }) = &self.configured else {
             return;
         };
-        vm.on_tick();
-        if let Some(edge) = edge {
+        place.vm.on_tick();
+        if let Some(edge) = &place.edge {
             edge.on_tick();
         }
-        if config.role == Role::Connection {
-            close_drained(vm, *patience, self.id);
+        if *role == Role::Connection {
+            close_drained(&place.vm, *patience, self.id);
         }
     }
 
-    fn on_queue_ready(&mut self, _: u32) {
-        if let Some(Configured { edge: Some(edge), .. }) = &self.configured {
-            edge.take_over_closes();
-        }
-    }
-
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        let configured = self.configured.as_ref();
-        let place = configured.map(|Configured { vm, config, edge, .. }| Place {
-            vm: Rc::clone(vm),
-            edge: edge.clone(),
-            has_requests: config.role == Role::Http,
-            drain_timeout: config.drain_timeout,
-        });
-        Some(Box::new(HttpRole::new(place)))
-    }
-
-    fn create_stream_context(&self, id: u32) -> Option<Box<dyn StreamContext>> {
-        let vm = self.configured.as_ref().map(|configured| Rc::clone(&configured.vm));
-        Some(Box::new(ConnectionRole::new(vm, id)))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        match self.configured.as_ref().map(|configured| configured.config.role) {
-            Some(Role::Connection) => Some(ContextType::StreamContext),
-            _ => Some(ContextType::HttpContext),
+    fn stream(&self, id: u32) -> Stream {
+        match &self.configured {
+            Some(Configured { place, role: Role::Connection, .. }) => {
+                Stream::Connection(ConnectionRole::new(Rc::clone(&place.vm), id))
+            }
+            configured => Stream::Http(HttpRole::new(
+                configured.as_ref().map(|configured| Rc::clone(&configured.place)),
+            )),
         }
     }
 }

@@ -59,6 +59,7 @@ pub(crate) struct Counters {
     pub connections_cut: Count,
     pub closes_not_done: Count,
     pub connections_without_http_role: Count,
+    pub streams_misplaced: Count,
     pub host_errors: Count,
 }
 
@@ -124,6 +125,15 @@ impl Vm {
                  configuration and code",
             );
         }
+    }
+
+    /// A filter is asked to do what is not its role: it stands in the wrong place.
+    pub fn misplaced(&self) {
+        self.counters.streams_misplaced.add(1);
+        self.warn_once(
+            "a filter's role does not fit its place, so it does nothing: \"connection\" is for \
+             network filters in front of the HTTP connection manager, the others are for HTTP filters",
+        );
     }
 
     /// A request came on a connection that Envoy was asked to drain and did not.

@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use proxy_host::{MapType, Status, get_header, remove_header, replace_header};
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
+use proxy_host::{Action, MapType, Status, get_header, remove_header, replace_header};
 use redistribution::node::RequestInHand;
 use redistribution::wire::{CLOSE_HEADER, STAMP_HEADER};
 
@@ -23,12 +21,8 @@ impl Http {
     pub fn new(filter: Option<Rc<Filter>>) -> Self {
         Self { filter, request: None }
     }
-}
 
-impl Context for Http {}
-
-impl HttpContext for Http {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+    pub fn on_request_headers(&mut self) -> Action {
         let Some(filter) = &self.filter else {
             return Action::Continue;
         };
@@ -44,7 +38,7 @@ impl HttpContext for Http {
         Action::Continue
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+    pub fn on_response_headers(&mut self) -> Action {
         let Some(filter) = &self.filter else {
             return Action::Continue;
         };

@@ -4,10 +4,6 @@
 //! close request it may get back on the response. It never holds up or fails a request: where a
 //! host call does not do what it should, the error is counted and the request goes on.
 
-#![allow(
-    missing_docs,
-    reason = "a cdylib has no API to document: its only public item is made by the SDK's macro"
-)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,13 +14,14 @@
     clippy::unreachable
 )]
 
+mod exports;
 mod http;
 mod metrics;
 mod root;
 
 use log::LevelFilter;
 
-proxy_wasm::main! {{
+/// Before all else.
+fn start() {
     proxy_host::log_to_host(LevelFilter::Info);
-    proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));
-}}
+}

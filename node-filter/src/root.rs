@@ -4,9 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use log::{error, info};
-use proxy_host::{BufferType, get_buffer, monotonic_now, set_tick_period};
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
+use proxy_host::{BufferType, Plugin, get_buffer, monotonic_now, set_tick_period};
 use redistribution::Timestamp;
 use redistribution::config::NodeConfig;
 use redistribution::node::Node;
@@ -59,9 +57,13 @@ impl Root {
     }
 }
 
-impl Context for Root {}
+impl Plugin for Root {
+    type Stream = Http;
 
-impl RootContext for Root {
+    fn new(_: u32) -> Self {
+        Self::default()
+    }
+
     fn on_configure(&mut self, size: usize) -> bool {
         match self.configure(size) {
             Ok(()) => true,
@@ -88,12 +90,8 @@ impl RootContext for Root {
         }
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(self.filter.clone())))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+    fn stream(&self, _: u32) -> Http {
+        Http::new(self.filter.clone())
     }
 }
 

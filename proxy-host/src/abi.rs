@@ -41,6 +41,16 @@ pub enum MapType {
     ResponseHeaders = 2,
 }
 
+/// What the host is to do with what it has shown us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Action {
+    /// Pass it on.
+    Continue = 0,
+    /// Keep it, until it is told to resume.
+    Pause = 1,
+}
+
 // === impl Status ===
 
 impl Status {
@@ -70,6 +80,12 @@ impl fmt::Display for Status {
 }
 
 impl std::error::Error for Status {}
+
+/// Memory of `size` bytes, for the host to put a value in: what [`returned`] takes over.
+#[must_use]
+pub fn allocate(size: usize) -> *mut u8 {
+    Box::into_raw(vec![0_u8; size].into_boxed_slice()).cast()
+}
 
 /// Calls `get` with places for the address and length of a value, and takes the value over.
 pub(crate) fn returned(get: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>> {

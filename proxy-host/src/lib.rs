@@ -1,9 +1,12 @@
-//! The Proxy-Wasm host calls that Spillway makes, and no others.
+//! The Proxy-Wasm host calls that Spillway makes, and no others, and the way of its callbacks to
+//! the contexts they are for ([`Contexts`]).
 //!
-//! The SDK's wrappers panic on a status they do not expect, and its string getters on values
-//! that are not UTF-8 (design, section 7, point 8); a panic is a trap, and a trap fails the
+//! It stands in for the SDK. The SDK's wrappers panic on a status they do not expect, its string
+//! getters on values that are not UTF-8 (design, section 7, point 8), and its dispatcher where a
+//! filter's role does not fit its place; a panic is a trap, and a trap fails the
 //! requests of everybody on the worker. Here every call returns the host's [`Status`] as an
-//! error, and values are bytes. What an error means is for the caller to decide.
+//! error, and values are bytes. What an error means is for the caller to decide. And the SDK has
+//! every module export every callback of the ABI, each of which costs time with each request.
 //!
 //! Names are those of the ABI (proxy-wasm/spec, version 0.2.1), without `proxy_`.
 
@@ -19,13 +22,15 @@
 
 mod abi;
 mod clock;
+mod dispatch;
 mod logger;
 mod metrics;
 mod shared;
 mod stream;
 
-pub use abi::{BufferType, MapType, Status};
+pub use abi::{Action, BufferType, MapType, Status, allocate};
 pub use clock::monotonic_now;
+pub use dispatch::{Contexts, Plugin};
 pub use logger::log_to_host;
 pub use metrics::{Counter, Gauge};
 pub use shared::{Queue, get_shared_data, plugin_vm_id, set_shared_data};

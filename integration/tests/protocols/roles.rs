@@ -110,3 +110,34 @@ async fn a_connection_role_alone_says_that_nobody_asks_it() -> Result<()> {
     said_once(edge, NOBODY_ASKS);
     Ok(())
 }
+
+/// Every request passes, from the first one on, and what is wrong is counted and said.
+async fn passes(edge_changes: fn(&mut Bootstrap) -> Result<()>, misplaced: u64) -> Result<()> {
+    let fleet = Fleet::start(FleetSpec { edge_changes, ..at_its_mercy() }).await?;
+    let edge = &fleet.edges()[0].envoy;
+    for _ in 0..2 {
+        let curl = curl(&fleet, false, Http::One, &[], &["/1", "/2"]).await?;
+        assert_eq!((curl.connections(), curl.bodies.as_str()), (1, "</1></2>"));
+    }
+    eventually("they are counted", || async {
+        Ok(lb(edge, "streams_misplaced").await? == misplaced)
+    })
+    .await;
+    said_once(edge, "a filter's role does not fit its place");
+    assert!(!edge.log_text().contains("[critical]"), "{}", edge.log_text());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_network_filter_that_is_not_told_its_role_lets_all_pass() -> Result<()> {
+    passes(|edge| edge.raw_configuration("spillway.connection", "{}"), 2).await
+}
+
+#[tokio::test]
+async fn an_http_filter_in_the_connection_role_lets_all_pass() -> Result<()> {
+    let connection = |edge: &mut Bootstrap| {
+        edge.without("spillway.connection")?;
+        edge.raw_configuration("spillway.http", r#"{ "role": "connection" }"#)
+    };
+    passes(connection, 4).await
+}
