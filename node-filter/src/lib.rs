@@ -19,6 +19,7 @@
 )]
 
 mod http;
+mod load_balancers;
 mod metrics;
 mod root;
 
