@@ -4,7 +4,7 @@
 use anyhow::Result;
 use integration::client::Pace;
 use integration::envoy::Envoy;
-use integration::fleet::{Fleet, FleetSpec};
+use integration::fleet::{Bootstrap, Fleet, FleetSpec};
 use serde_json::json;
 
 use crate::support::{Http, curl, eventually, gauge, lb, mixed_clients, rebalancing, warm_up};
@@ -51,6 +51,16 @@ async fn it_says_nothing_of_requests_and_closes() -> Result<()> {
     Ok(())
 }
 
+/// Has edges open a connection to their nodes for each request, so that each worker of a node hears
+/// from all of them.
+fn over_connections_of_their_own(edge: &mut Bootstrap) -> Result<()> {
+    edge.upstream_protocol(&json!({ "http_protocol_options": {} }))?;
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let place = format!("/static_resources/clusters/0/typed_extension_protocol_options/{options}");
+    edge.at(&place)?["common_http_protocol_options"] = json!({ "max_requests_per_connection": 1 });
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_change_of_a_pool_is_said_once_by_all_workers_together() -> Result<()> {
     let spec = FleetSpec {
@@ -58,20 +68,18 @@ async fn a_change_of_a_pool_is_said_once_by_all_workers_together() -> Result<()>
         node_weights: vec![1],
         // Nobody is moved: what is uneven stays so.
         node: json!({ "mode": "observe", "share_window": "1s" }),
+        edge_changes: over_connections_of_their_own,
         ..rebalancing(2)
     };
     let fleet = Fleet::start(spec).await?;
-    // All land on the first edge.
-    fleet.set_dns_weights(&[1, 0]);
-    let _clients = mixed_clients(&fleet, 60, 2, Pace::PerSecond(10.0))?;
+    fleet.set_dns_weights(&[7, 1]);
+    let _clients = mixed_clients(&fleet, 120, 2, Pace::PerSecond(2.0))?;
     eventually("each worker sees it", || async {
         Ok(gauge(&fleet, "pools_closing").await? == [u64::from(WORKERS)])
     })
     .await;
     let said = said(&fleet.nodes()[0].envoy);
-    let changes = said
-        .iter()
-        .filter(|line| *line == "node filter: pool default: uneven, closing connections");
-    assert_eq!(changes.count(), 1, "{said:#?}");
+    let change = "node filter: pool default: uneven, closing connections";
+    assert_eq!(said.iter().filter(|line| *line == change).count(), 1, "{said:#?}");
     Ok(())
 }
