@@ -185,6 +185,15 @@ impl ChildProcess {
         self.signal(Signal::SIGCONT)
     }
 
+    /// Has a server read its configuration again (SIGHUP), where it takes that for it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused the signal.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(Signal::SIGHUP)
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let signalable = lock(&self.signalable);
         if !*signalable {

@@ -49,6 +49,11 @@ impl Edge {
         })
     }
 
+    /// The load balancer's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Puts the stamp on the request in hand, which came on the connection `id`.
     pub fn stamp(&self, id: ConnectionId, connection: Option<&Connection>) -> Result<(), Status> {
         let vm = &self.vm;

@@ -14,6 +14,9 @@ use crate::vm::Vm;
 /// Filter state that asks the Lua filter for native drain: `wasm.spillway_close` over there.
 const NATIVE_DRAIN: &[u8] = b"spillway_close";
 
+/// Filter state for access logs: how the response in hand tells its client to close.
+const TOLD: &[u8] = b"spillway_told";
+
 /// The context of a request.
 pub(crate) struct HttpRole {
     /// Absent where the filter was never configured: the request passes as if it were not there.
@@ -130,7 +133,10 @@ impl Place {
             // One who was told over HTTP/1 and goes on is told again with every response.
             Stage::Draining { .. } if connection.role().is_some() => match client(tunnel)? {
                 Client::Upgrades => self.leave_upgraded(connection),
-                Client::Speaks(Protocol::Http1) => connection.announce(Protocol::Http1),
+                Client::Speaks(Protocol::Http1) => {
+                    connection.announce(Protocol::Http1);
+                    set_property(TOLD, b"http1_again")?;
+                }
                 _ => {}
             },
             _ => {}
@@ -142,12 +148,16 @@ impl Place {
         let vm = &self.vm;
         match (client(tunnel)?, connection.role()) {
             (Client::Upgrades, _) => self.leave_upgraded(connection),
-            (Client::Speaks(protocol), Some(_)) => connection.announce(protocol),
+            (Client::Speaks(protocol), Some(_)) => {
+                connection.announce(protocol);
+                set_property(TOLD, way(protocol))?;
+            }
             (client, _) => {
                 set_property(NATIVE_DRAIN, b"1")?;
                 let http1 = matches!(client, Client::Speaks(Protocol::Http1));
                 connection.drains_natively(http1, vm.now.get());
                 vm.counters.closes_native_drain.add(1);
+                set_property(TOLD, b"native_drain")?;
             }
         }
         Ok(())
@@ -156,6 +166,13 @@ impl Place {
     fn leave_upgraded(&self, connection: &Connection) {
         connection.leave_alone();
         self.vm.counters.closes_left_upgraded.add(1);
+    }
+}
+
+fn way(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Http1 => b"http1",
+        Protocol::Http2 => b"http2",
     }
 }
 

@@ -1,17 +1,19 @@
-//! The metrics of an edge. Names and meanings are documented in the README.
+//! The metrics of an edge. Names and meanings are documented in docs/metrics.md.
 
 use proxy_host::{Counter, Gauge};
 
-use crate::vm::Counters;
+use crate::vm::{Count, Vm};
 
 /// Handles of the metrics; those the host would not define are left out.
 pub(crate) struct Metrics {
     counters: Vec<Option<Counter>>,
     connections_open: Option<Gauge>,
+    connections_draining: Option<Gauge>,
 }
 
 /// The counters, in the order of [`values`].
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
+    "spillway.lb.connections_opened",
     "spillway.lb.requests_stamped",
     "spillway.lb.requests_untracked",
     "spillway.lb.close_requests",
@@ -39,8 +41,12 @@ const NAMES: [&str; 25] = [
     "spillway.lb.host_errors",
 ];
 
-fn values(counters: &Counters) -> [u64; NAMES.len()] {
+fn values(vm: &Vm) -> [u64; NAMES.len()] {
+    let opened = Count::default();
+    opened.add(vm.connections.borrow().opened_in_all());
+    let counters = &vm.counters;
     [
+        &opened,
         &counters.requests_stamped,
         &counters.requests_untracked,
         &counters.close_requests,
@@ -67,7 +73,7 @@ fn values(counters: &Counters) -> [u64; NAMES.len()] {
         &counters.streams_misplaced,
         &counters.host_errors,
     ]
-    .map(crate::vm::Count::get)
+    .map(Count::get)
 }
 
 // === impl Metrics ===
@@ -77,18 +83,25 @@ impl Metrics {
         Self {
             counters: NAMES.iter().map(|name| Counter::define(name).ok()).collect(),
             connections_open: Gauge::define("spillway.lb.connections_open").ok(),
+            connections_draining: Gauge::define("spillway.lb.connections_draining").ok(),
         }
     }
 
     /// Hands over what changed. What the host does not take now it gets the next time.
-    pub fn update(&mut self, counters: &Counters, connections_open: u64) {
-        for (counter, total) in self.counters.iter_mut().zip(values(counters)) {
+    pub fn update(&mut self, vm: &Vm) {
+        for (counter, total) in self.counters.iter_mut().zip(values(vm)) {
             if let Some(counter) = counter {
                 let _ = counter.update(total);
             }
         }
-        if let Some(gauge) = &mut self.connections_open {
-            let _ = gauge.update(i64::try_from(connections_open).unwrap_or(i64::MAX));
+        let open = vm.connections.borrow().open();
+        let draining = vm.draining.borrow().len() as u64;
+        for (gauge, number) in
+            [(&mut self.connections_open, open), (&mut self.connections_draining, draining)]
+        {
+            if let Some(gauge) = gauge {
+                let _ = gauge.update(i64::try_from(number).unwrap_or(i64::MAX));
+            }
         }
     }
 }

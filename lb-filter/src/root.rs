@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use log::{error, info};
-use proxy_host::{BufferType, Plugin, get_buffer, set_tick_period};
+use proxy_host::{BufferType, Plugin, get_buffer, get_property, is_news, set_tick_period};
 use redistribution::config::{LbConfig, Role};
 use redistribution::connections::Patience;
 
@@ -39,14 +39,17 @@ impl Root {
             _ => get_buffer(BufferType::PluginConfiguration, 0, size)
                 .map_err(|status| format!("the configuration cannot be read: {status}"))?,
         };
-        let config = LbConfig::parse(&bytes).map_err(|mistakes| mistakes.to_string())?;
+        let mut config = LbConfig::parse(&bytes).map_err(|mistakes| mistakes.to_string())?;
         let vm = Vm::get().map_err(|status| format!("the clock cannot be read: {status}"))?;
         set_tick_period(TICK_MS).map_err(|status| format!("ticks cannot be had: {status}"))?;
         let edge = match config.role {
             Role::Connection => None,
             Role::Http | Role::Responses => Some(Rc::new(Edge::new(Rc::clone(&vm), &config)?)),
         };
-        info!("spillway lb filter in VM {}: {config:?}", vm.token);
+        if let Some(edge) = &edge {
+            config.id = Some(edge.id().to_owned());
+        }
+        say_once(&format!("{config:?}"));
         let LbConfig { role, drain_timeout, max_drain, .. } = config;
         let patience = Patience { drain_timeout, max_drain };
         let has_requests = role == Role::Http;
@@ -61,6 +64,15 @@ impl Root {
         {
             edge.take_over_closes();
         }
+    }
+}
+
+/// Every VM is configured, the first one before there are others: it says so for all.
+fn say_once(config: &str) {
+    let plugin = get_property(b"plugin_name").unwrap_or_default();
+    let key = format!("spillway.configured.{}", String::from_utf8_lossy(&plugin));
+    if is_news(&key, config) {
+        info!("spillway lb filter: {config}");
     }
 }
 

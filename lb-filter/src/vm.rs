@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use log::warn;
-use proxy_host::{Status, get_shared_data, monotonic_now, set_shared_data};
+use proxy_host::{Status, is_news, monotonic_now};
 use redistribution::connections::{Connection, Connections};
 use redistribution::stamper::Stamper;
 use redistribution::{Timestamp, VmToken};
@@ -153,13 +153,9 @@ impl Vm {
         if self.warned.replace(true) {
             return;
         }
-        let said = get_shared_data(b"spillway.warned");
-        if said.is_ok_and(|(before, _)| before == message.as_bytes()) {
-            return;
+        if is_news("spillway.warned", message) {
+            warn!("spillway lb filter: {message}");
         }
-        // Where it cannot be kept in mind, another worker says it again.
-        let _ = set_shared_data(b"spillway.warned", message.as_bytes(), 0);
-        warn!("spillway lb filter: {message}");
     }
 
     /// Lets time pass; each root context of the VM calls it at its ticks.
@@ -174,8 +170,7 @@ impl Vm {
             let lapsed = self.connections.borrow_mut().sweep(now);
             self.counters.closes_lapsed.add(lapsed);
         }
-        let open = self.connections.borrow().open();
-        self.metrics.borrow_mut().update(&self.counters, open);
+        self.metrics.borrow_mut().update(self);
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod exports;
 mod http;
+mod load_balancers;
 mod metrics;
 mod root;
 

@@ -1,26 +1,23 @@
-//! The metrics of a node. Names and meanings are documented in the README.
+//! The metrics of a node. Names and meanings are documented in docs/metrics.md.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
-
-use proxy_host::{Counter, Gauge};
+use proxy_host::{Counter, Gauge, Level};
 use redistribution::balance::Balance;
 use redistribution::node::Node;
+
+use crate::load_balancers::{LoadBalancers, thousandths};
 
 /// Handles of the metrics; those the host would not define are left out.
 pub(crate) struct Metrics {
     counters: Vec<Option<Counter>>,
     load_balancers: Option<Gauge>,
     close_rate: Option<Gauge>,
+    pools: Option<Gauge>,
     pools_closing: Option<Gauge>,
     pools_futile: Option<Gauge>,
     pools_alone: Option<Gauge>,
-    /// By the load balancer that closing does not help, for as many as were ever named.
-    futile: BTreeMap<Rc<str>, Option<Gauge>>,
+    worst_deviation: Option<Level>,
+    by_load_balancer: LoadBalancers,
 }
-
-/// Load balancers that get a metric of their own where closing does not help them.
-const MOST_NAMED: usize = 64;
 
 /// The counters, in the order of [`values`].
 const NAMES: [&str; 10] = [
@@ -60,10 +57,12 @@ impl Metrics {
             counters: NAMES.iter().map(|name| Counter::define(name).ok()).collect(),
             load_balancers: Gauge::define("spillway.node.load_balancers").ok(),
             close_rate: Gauge::define("spillway.node.close_rate_millis").ok(),
+            pools: Gauge::define("spillway.node.pools").ok(),
             pools_closing: Gauge::define("spillway.node.pools_closing").ok(),
             pools_futile: Gauge::define("spillway.node.pools_futile").ok(),
             pools_alone: Gauge::define("spillway.node.pools_alone").ok(),
-            futile: BTreeMap::new(),
+            worst_deviation: Level::define("spillway.node.worst_deviation_permille").ok(),
+            by_load_balancer: LoadBalancers::default(),
         }
     }
 
@@ -74,8 +73,9 @@ impl Metrics {
                 let _ = counter.update(total);
             }
         }
-        let (mut closing, mut futile, mut alone) = (0, Vec::new(), 0);
+        let (mut pools, mut closing, mut futile, mut alone) = (0, 0, Vec::new(), 0);
         for balance in node.balances() {
+            pools += 1;
             match balance {
                 Balance::Even => {}
                 Balance::Closing => closing += 1,
@@ -85,6 +85,7 @@ impl Metrics {
         }
         for (gauge, number) in [
             (&mut self.load_balancers, node.load_balancers()),
+            (&mut self.pools, pools),
             (&mut self.pools_closing, closing + futile.len()),
             (&mut self.pools_futile, futile.len()),
             (&mut self.pools_alone, alone),
@@ -93,22 +94,15 @@ impl Metrics {
                 let _ = gauge.update(i64::try_from(number).unwrap_or(i64::MAX));
             }
         }
-        for lb in &futile {
-            if self.futile.len() < MOST_NAMED && !self.futile.contains_key(*lb) {
-                let gauge = Gauge::define(&format!("spillway.node.futile.{lb}")).ok();
-                self.futile.insert(Rc::clone(lb), gauge);
-            }
-        }
-        for (lb, gauge) in &mut self.futile {
-            if let Some(gauge) = gauge {
-                let _ = gauge.update(i64::from(futile.contains(&lb)));
-            }
-        }
         if let Some(gauge) = &mut self.close_rate {
-            // A gauge holds whole numbers; closes per second are often less than one.
-            #[allow(clippy::cast_possible_truncation, reason = "saturates")]
-            let _ = gauge.update((node.close_rate().get() * 1000.0).round() as i64);
+            let rate = thousandths(node.close_rate().get());
+            let _ = gauge.update(i64::try_from(rate).unwrap_or(i64::MAX));
         }
+        if let Some(level) = &mut self.worst_deviation {
+            let worst = node.seen().map(|seen| seen.deviation).fold(0.0, f64::max);
+            let _ = level.update(thousandths(worst));
+        }
+        self.by_load_balancer.update(node.seen(), &futile);
     }
 }
 
@@ -118,15 +112,18 @@ impl Drop for Metrics {
         for gauge in [
             &mut self.load_balancers,
             &mut self.close_rate,
+            &mut self.pools,
             &mut self.pools_closing,
             &mut self.pools_futile,
             &mut self.pools_alone,
         ]
         .into_iter()
-        .chain(self.futile.values_mut())
         .flatten()
         {
             let _ = gauge.update(0);
+        }
+        if let Some(level) = &mut self.worst_deviation {
+            let _ = level.update(0);
         }
     }
 }

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use log::{error, info};
-use proxy_host::{BufferType, Plugin, get_buffer, monotonic_now, set_tick_period};
+use proxy_host::{
+    BufferType, Plugin, get_buffer, get_property, is_news, monotonic_now, set_tick_period,
+};
 use redistribution::Timestamp;
 use redistribution::config::NodeConfig;
 use redistribution::node::Node;
@@ -21,6 +23,8 @@ const TICK_MS: u32 = 100;
 pub(crate) struct Root {
     filter: Option<Rc<Filter>>,
     metrics: Option<Metrics>,
+    /// The configuration in words.
+    config: String,
 }
 
 /// What the contexts of all requests share.
@@ -46,7 +50,8 @@ impl Root {
         // Random only to keep nodes out of step: without it, the clock will do.
         let random = getrandom::u64().unwrap_or(now);
         let fraction = random as f64 / u64::MAX as f64;
-        info!("spillway node filter: {config:?}");
+        self.config = format!("{config:?}");
+        self.say_once("configured", &self.config);
         self.metrics = Some(Metrics::define());
         self.filter = Some(Rc::new(Filter {
             node: RefCell::new(Node::new(config, fraction)),
@@ -54,6 +59,16 @@ impl Root {
             host_errors: Cell::new(0),
         }));
         Ok(())
+    }
+
+    /// Every VM comes to say it: the first one says it for all, unless another has said something
+    /// else of the same `subject` meanwhile, or the filter has been configured anew.
+    fn say_once(&self, subject: &str, what: &str) {
+        let plugin = get_property(b"plugin_name").unwrap_or_default();
+        let key = format!("spillway.said.{}.{subject}", String::from_utf8_lossy(&plugin));
+        if is_news(&key, &format!("{what} {}", self.config)) {
+            info!("spillway node filter: {what}");
+        }
     }
 }
 
@@ -86,7 +101,7 @@ impl Plugin for Root {
         node.on_tick(filter.now.get());
         metrics.update(&node, filter.host_errors.get());
         for change in node.take_changes() {
-            info!("spillway node filter: {change}");
+            self.say_once(&change.pool, &change.to_string());
         }
     }
 

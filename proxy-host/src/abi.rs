@@ -155,6 +155,7 @@ pub(crate) mod import {
             id: *mut u32,
         ) -> u32;
         pub fn proxy_increment_metric(id: u32, by: i64) -> u32;
+        pub fn proxy_record_metric(id: u32, value: u64) -> u32;
         pub fn proxy_get_shared_data(
             key: *const u8,
             key_len: usize,

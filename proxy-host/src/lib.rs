@@ -25,6 +25,7 @@ mod clock;
 mod dispatch;
 mod logger;
 mod metrics;
+mod news;
 mod shared;
 mod stream;
 
@@ -32,7 +33,8 @@ pub use abi::{Action, BufferType, MapType, Status, allocate};
 pub use clock::monotonic_now;
 pub use dispatch::{Contexts, Plugin};
 pub use logger::log_to_host;
-pub use metrics::{Counter, Gauge};
+pub use metrics::{Counter, Gauge, Level};
+pub use news::is_news;
 pub use shared::{Queue, get_shared_data, plugin_vm_id, set_shared_data};
 pub use stream::{
     append_buffer, close_downstream, get_buffer, get_header, get_property, remove_header,

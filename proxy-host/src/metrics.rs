@@ -16,6 +16,13 @@ pub struct Counter {
     told: u64,
 }
 
+/// A value that each VM knows as a whole: it is what the last one has said.
+#[derive(Debug)]
+pub struct Level {
+    id: u32,
+    told: u64,
+}
+
 /// A value that goes up and down; each VM contributes its part.
 #[derive(Debug)]
 pub struct Gauge {
@@ -47,12 +54,13 @@ impl Counter {
         Ok(Self { id: define(COUNTER, name)?, told: 0 })
     }
 
-    /// Brings the host up to `total`, this VM's count since its start.
+    /// Brings the host up to `total`, this VM's count since its start. One that is less than it was
+    /// has begun anew.
     ///
     /// # Errors
     /// What the host says; the difference stays to be told.
     pub fn update(&mut self, total: u64) -> Result<()> {
-        let new = total.saturating_sub(self.told);
+        let new = total.checked_sub(self.told).unwrap_or(total);
         if new > 0 {
             increment(self.id, i64::try_from(new).unwrap_or(i64::MAX))?;
             self.told = total;
@@ -79,6 +87,31 @@ impl Gauge {
     pub fn update(&mut self, value: i64) -> Result<()> {
         if value != self.told {
             increment(self.id, value.saturating_sub(self.told))?;
+            self.told = value;
+        }
+        Ok(())
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    /// Defines it; the same name gives the same metric.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn define(name: &str) -> Result<Self> {
+        Ok(Self { id: define(GAUGE, name)?, told: 0 })
+    }
+
+    /// Makes it `value`, unless this VM has said so before.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn update(&mut self, value: u64) -> Result<()> {
+        if value != self.told {
+            // SAFETY: plain numbers.
+            Status::check(unsafe { import::proxy_record_metric(self.id, value) })?;
             self.told = value;
         }
         Ok(())

@@ -42,6 +42,7 @@ pub mod close_budget;
 pub mod close_rate;
 pub mod config;
 pub mod connections;
+mod deviation;
 pub mod few_requests;
 pub mod guard;
 pub mod heaviness;

@@ -40,6 +40,8 @@ pub(crate) struct LoadBalancer {
     pub pool: Rc<str>,
     pub pacer: Pacer,
     pub heard_at: Timestamp,
+    /// How far its load is from its pool's mean, relative to that; 0 where that is not known.
+    pub deviation: f64,
     /// The usual time between hearing of it and hearing of it again, by requests or announcements.
     gap: Duration,
     weight: f64,
@@ -50,8 +52,9 @@ pub(crate) struct LoadBalancer {
     requested_at: Option<Timestamp>,
     /// The usual time between one request and the next, where there were two.
     request_gap: Option<Duration>,
-    /// Requests since they were last counted.
+    /// Requests since the start, and those that were there when they were last asked for.
     requests: u64,
+    requests_taken: u64,
     /// When it was last heard of first in a process that has started since.
     restarted_at: Option<Timestamp>,
     restarts: u32,
@@ -85,6 +88,8 @@ impl LoadBalancer {
             requested_at: None,
             request_gap: None,
             requests: 0,
+            requests_taken: 0,
+            deviation: 0.0,
             restarted_at: None,
             restarts: 0,
             traffic: Vec::new(),
@@ -231,7 +236,12 @@ impl LoadBalancer {
 
     /// Its requests here since this was last asked for.
     pub fn take_requests(&mut self) -> u64 {
-        std::mem::take(&mut self.requests)
+        self.requests - std::mem::replace(&mut self.requests_taken, self.requests)
+    }
+
+    /// Its requests here since it was first heard of.
+    pub fn requests(&self) -> u64 {
+        self.requests
     }
 
     /// Pairs of its requests, and those on the same connection.

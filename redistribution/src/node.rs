@@ -15,6 +15,7 @@ use crate::Timestamp;
 use crate::balance::{Balance, Change};
 use crate::close_rate::{CloseRate, Demand, PerSecond};
 use crate::config::{Mode, NodeConfig};
+use crate::deviation;
 use crate::load_balancer::LoadBalancer;
 use crate::pools::Pools;
 use crate::wire::{CloseRequest, NamedConnection, Stamp};
@@ -51,6 +52,19 @@ pub struct RequestInHand {
     pub(crate) connection: NamedConnection,
     age: Duration,
     at: Timestamp,
+}
+
+/// A load balancer as a VM sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'n> {
+    /// Its id.
+    pub id: &'n Rc<str>,
+    /// Its requests here, since it was first heard of.
+    pub requests: u64,
+    /// The close rate that this VM contributes, smoothed over seconds.
+    pub close_rate: PerSecond,
+    /// How far its load as a whole, per weight, is from the mean of its pool, relative to that.
+    pub deviation: f64,
 }
 
 /// What a node's VM has done since it started.
@@ -188,6 +202,7 @@ impl Node {
         for load_balancer in self.load_balancers.values_mut() {
             load_balancer.end_stretches(config.share_window, elapsed, now);
         }
+        deviation::note(&mut self.load_balancers, config.share_window, now);
         if let CloseRate::Rebalance(settings) = &config.close_rate {
             let load_balancers = &mut self.load_balancers;
             self.pools.rebalance(settings, load_balancers, config, elapsed, now);
@@ -212,6 +227,16 @@ impl Node {
     #[must_use]
     pub fn load_balancers(&self) -> usize {
         self.load_balancers.len()
+    }
+
+    /// Each of these, as this VM sees it.
+    pub fn seen(&self) -> impl Iterator<Item = Seen<'_>> {
+        self.load_balancers.iter().map(|(id, load_balancer)| Seen {
+            id,
+            requests: load_balancer.requests(),
+            close_rate: load_balancer.pacer.rate(),
+            deviation: load_balancer.deviation,
+        })
     }
 
     /// How each pool is doing, with the policy `rebalance`.

@@ -29,6 +29,9 @@ pub struct Options {
     /// Write the report to this file [default: target/spillway-demo.html]
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Write the course of the load as a picture (SVG) to this file
+    #[arg(long, value_name = "FILE")]
+    pub picture: Option<PathBuf>,
 }
 
 /// Plays the demo from building the filters to writing the report.
@@ -41,7 +44,8 @@ pub struct Options {
 pub async fn run(options: &Options) -> Result<()> {
     let report_path =
         options.report.clone().unwrap_or_else(|| workspace().join("target/spillway-demo.html"));
-    for path in [Some(&report_path), options.json.as_ref()].into_iter().flatten() {
+    let files = [Some(&report_path), options.json.as_ref(), options.picture.as_ref()];
+    for path in files.into_iter().flatten() {
         prepare_folder(path)?;
     }
     allow_open_files(scenario::CLIENTS)?;
@@ -61,6 +65,10 @@ pub async fn run(options: &Options) -> Result<()> {
     let summary = result::summary(&record);
     report::write(&report_path, &record.timeline, &summary)?;
     println!("Report:  {}", report_path.display());
+    if let Some(path) = &options.picture {
+        report::write_picture(path, &record.timeline, &summary)?;
+        println!("Picture: {}", path.display());
+    }
     if let Some(path) = &options.json {
         result::write_json(path, &record, &summary)?;
         println!("Result:  {}", path.display());

@@ -88,6 +88,8 @@ impl Envoy {
             .args(["--log-level", options.log_level])
             .args(["--component-log-level", "wasm:info"])
             .args(["--drain-time-s", "5"])
+            // Access logs are looked at while it runs.
+            .args(["--file-flush-interval-msec", "500"])
             .arg("--disable-hot-restart");
         if options.bootstrap["node"].is_null() {
             command.args(["--service-node", name, "--service-cluster", name]);

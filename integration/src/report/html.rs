@@ -14,7 +14,7 @@ use super::charts::{closes, connections, markers, requests};
 use super::load_table::table;
 use super::{Summary, Timeline, grouped};
 
-const STYLE: &str = include_str!("report.css");
+pub(super) const STYLE: &str = include_str!("report.css");
 
 /// Writes the report of a run to `path`.
 ///

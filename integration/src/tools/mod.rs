@@ -1,6 +1,7 @@
 //! What the harness runs besides Envoy: programs of the system, and Python packages that it installs.
 
 mod install;
+mod prometheus;
 mod python;
 mod system;
 
@@ -9,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 pub(crate) use self::install::{Installation, pip_install, target_directory};
+pub use self::prometheus::Prometheus;
 pub use self::python::Python;
 pub use self::system::program;
 

@@ -2,7 +2,7 @@
 //! its like, as root, as in a container or a CI job. Elsewhere its user is told what to install.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -34,7 +34,7 @@ fn missing(name: &str, package: &str) -> String {
     format!("`{name}` is missing: install it (Debian's package is {package})")
 }
 
-fn find(name: &str) -> Option<PathBuf> {
+pub(super) fn find(name: &str) -> Option<PathBuf> {
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&search_path)
         .chain([PathBuf::from(SYSTEM_PROGRAMS)])
@@ -53,13 +53,15 @@ fn apt_get_install(name: &str, package: &str) -> Result<()> {
         return Ok(());
     }
     eprintln!("spillway: `{name}` is missing; installing Debian's package {package} with apt-get");
-    apt_get(&["update", "-qq"])?;
-    apt_get(&["install", "-y", "-qq", "--no-install-recommends", package])
+    let anywhere = Path::new("/");
+    apt_get(&["update", "-qq"], anywhere)?;
+    apt_get(&["install", "-y", "-qq", "--no-install-recommends", package], anywhere)
 }
 
-fn apt_get(arguments: &[&str]) -> Result<()> {
+/// Runs apt-get in a folder, which is where it puts what it downloads.
+pub(super) fn apt_get(arguments: &[&str], folder: &Path) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(arguments).current_dir(folder).env("DEBIAN_FRONTEND", "noninteractive");
     let output = command.output().context("cannot run `apt-get`")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

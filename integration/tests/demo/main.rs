@@ -55,7 +55,8 @@ async fn run() -> Result<Value> {
     let report = directory.path().join("reports/demo.html");
     let json = directory.path().join("demo.json");
     let mut demo = demo();
-    demo.arg("--report").arg(&report).arg("--json").arg(&json);
+    let picture = directory.path().join("pictures/demo.svg");
+    demo.arg("--report").arg(&report).arg("--json").arg(&json).arg("--picture").arg(&picture);
     let output = timeout(RUN_BOUND, demo.output()).await.context("the demo does not end")??;
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -65,6 +66,7 @@ async fn run() -> Result<Value> {
     assert!(said.contains("settled in "), "{said}");
     assert!(said.contains(&format!("Report:  {}", report.display())), "{said}");
     report_is_complete_in_itself(&std::fs::read_to_string(&report)?);
+    assert!(std::fs::read_to_string(&picture)?.contains(">edge-3 joins</text>"));
     Ok(serde_json::from_str(&std::fs::read_to_string(&json)?)?)
 }
 

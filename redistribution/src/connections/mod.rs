@@ -27,6 +27,7 @@ pub const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 pub struct Connections {
     table: BTreeMap<ConnectionId, Rc<Connection>>,
     with_role: usize,
+    opened: u64,
     /// As of the last [`sweep`](Self::sweep).
     first_seen_open: usize,
 }
@@ -37,6 +38,7 @@ impl Connections {
     /// Enters a connection that the connection role's context `role` was made for.
     pub fn opened(&mut self, id: ConnectionId, role: u32, now: Timestamp) -> Rc<Connection> {
         let connection = Rc::new(Connection::new(id, Some(role), now));
+        self.opened += 1;
         if self.table.insert(id, Rc::clone(&connection)).is_none_or(|old| old.role().is_none()) {
             self.with_role += 1;
         }
@@ -59,6 +61,7 @@ impl Connections {
             return None;
         }
         let connection = Rc::new(Connection::new(id, None, now));
+        self.opened += 1;
         self.table.insert(id, Rc::clone(&connection));
         self.first_seen_open += 1;
         Some(connection)
@@ -74,6 +77,12 @@ impl Connections {
     #[must_use]
     pub fn open(&self) -> u64 {
         (self.with_role + self.first_seen_open) as u64
+    }
+
+    /// Connections entered since the start.
+    #[must_use]
+    pub fn opened_in_all(&self) -> u64 {
+        self.opened
     }
 
     /// Forgets connections known by their requests only that had none for long, and counts
@@ -183,7 +192,7 @@ mod tests {
         connections.closed(2);
         connections.closed(2);
         connections.sweep(at(100_000));
-        assert_eq!(connections.open(), 4);
+        assert_eq!((connections.open(), connections.opened_in_all()), (4, 5));
         let seen = connections.of_request(3, at(9)).unwrap();
         assert_eq!((seen.role(), seen.age(at(9))), (Some(100), 9 * SECOND));
     }
@@ -195,7 +204,7 @@ mod tests {
         connections.of_request(2, at(0)).unwrap();
         busy.request_started(at(1));
         connections.sweep(at(59));
-        assert_eq!(connections.open(), 2);
+        assert_eq!((connections.open(), connections.opened_in_all()), (2, 2));
         connections.sweep(at(61));
         assert_eq!(connections.open(), 1);
         assert!(connections.get(2).is_some());
