@@ -53,7 +53,7 @@ impl Discovery {
     /// # Errors
     /// There is no such filter, or its file cannot be written.
     pub fn deliver(&self, name: &str, overlay: &Value) -> Result<()> {
-        let mut response = self.shipped(name)?;
+        let mut response = shipped(name)?;
         fill_in(filter_of(&mut response)?, name, &self.modules, overlay)?;
         self.deliver_text(name, &response.to_string())
     }
@@ -76,13 +76,13 @@ impl Discovery {
         Self { folder: self.folder.clone(), modules: modules.to_owned() }
     }
 
-    fn shipped(&self, name: &str) -> Result<Value> {
-        read_yaml(&workspace().join(format!("envoy-configs/xds/{name}.yaml")))
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.yaml"))
     }
+}
+
+fn shipped(name: &str) -> Result<Value> {
+    read_yaml(&workspace().join(format!("envoy-configs/xds/{name}.yaml")))
 }
 
 /// The filter in a response of the discovery service.
