@@ -3,9 +3,12 @@
 //! A good configuration takes effect on the connections that are there, without a restart. A bad one
 //! is refused with its mistakes, and the one before stays in force.
 
+use std::fs::rename;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use anyhow::Result;
+use integration::artifacts;
 use integration::client::{ClientPool, Pace};
 use integration::envoy::Envoy;
 use integration::fleet::{Fleet, FleetSpec};
@@ -234,5 +237,65 @@ async fn without_a_configuration_at_the_start_traffic_passes_until_there_is_one(
     grows(edge, "requests_stamped", 100).await?;
     let totals = clients.stop().await;
     assert_eq!((totals.failed, totals.connections_lost), (0, 0), "{:#?}", totals.failures);
+    Ok(())
+}
+
+/// As a `ConfigMap` of Kubernetes comes: files are links into a folder that is a link too, which is
+/// renamed over the one before.
+#[tokio::test]
+async fn a_folder_that_is_exchanged_as_a_whole_is_noticed() -> Result<()> {
+    let fleet = Fleet::start(fleet(json!({ "mode": "observe" }))).await?;
+    let edge = &fleet.edges()[0].envoy;
+    let filters = fleet.filters_of("edge-1")?;
+    let folder = filters.folder().to_owned();
+    let exchange = |version: &str, mode: &str| -> Result<()> {
+        filters.within(version)?.deliver("spillway.http", &json!({ "mode": mode }))?;
+        symlink(version, folder.join("..new"))?;
+        Ok(rename(folder.join("..new"), folder.join("..data"))?)
+    };
+    exchange("..1", "observe")?;
+    symlink("..data/spillway.http.yaml", folder.join("link"))?;
+    rename(folder.join("link"), folder.join("spillway.http.yaml"))?;
+    let clients = mixed_clients(&fleet, CLIENTS, 4, Pace::PerSecond(10.0))?;
+    grows(edge, "closes_observed", 1).await?;
+    assert_eq!(announced(edge).await?, 0);
+
+    exchange("..2", "enforce")?;
+    closes_go_on(edge, &clients).await?;
+    nothing_was_lost(&fleet, clients).await
+}
+
+/// Another module is another VM, which knows nothing of the connections that are there.
+#[tokio::test]
+async fn another_version_of_the_module_takes_over_from_the_next_connection_on() -> Result<()> {
+    let _core = one_core().await;
+    let fleet = Fleet::start(fleet(json!({}))).await?;
+    let edge = &fleet.edges()[0].envoy;
+    let filters = fleet.filters_of("edge-1")?;
+    let clients = mixed_clients(&fleet, CLIENTS, 4, Pace::PerSecond(10.0))?;
+    closes_go_on(edge, &clients).await?;
+
+    // A section that means nothing makes it another one.
+    let modules = filters.folder().join("modules");
+    std::fs::create_dir(&modules)?;
+    let mut module = std::fs::read(artifacts::filters()?.directory.join("lb_filter.wasm"))?;
+    module.extend([0, 2, 1, b'x']);
+    std::fs::write(modules.join("lb_filter.wasm"), module)?;
+    let filters = filters.of_modules(&modules);
+    filters.deliver("spillway.connection", &json!({}))?;
+    filters.deliver("spillway.http", &json!({}))?;
+    for filter in [CONNECTION, HTTP] {
+        eventually("the module is taken", || async {
+            Ok(discovery(edge, filter, "config_reload").await? == 2)
+        })
+        .await;
+    }
+    let later = mixed_clients(&fleet, CLIENTS, 4, Pace::PerSecond(10.0))?;
+    closes_go_on(edge, &later).await?;
+    for totals in [later.stop().await, clients.stop().await] {
+        assert_eq!((totals.failed, totals.connections_lost), (0, 0), "{:#?}", totals.failures);
+    }
+    assert_eq!(lb(edge, "connections_without_http_role").await?, 0);
+    assert_eq!(lb(edge, "host_errors").await?, 0);
     Ok(())
 }

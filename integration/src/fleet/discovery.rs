@@ -76,6 +76,20 @@ impl Discovery {
         Self { folder: self.folder.clone(), modules: modules.to_owned() }
     }
 
+    /// The folder of the files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The same filters in a folder of this name within this one.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn within(&self, name: &str) -> Result<Self> {
+        Self::new(self.folder.join(name), self.modules.clone())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.yaml"))
     }
