@@ -91,8 +91,11 @@ async fn what_is_tried_on_one_machine_works_as_it_is_written() -> Result<()> {
     };
     let counted = |text: &str, reopened: &str| -> Result<u64> {
         let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let line = lines.find(|words| words.len() == 2 && words[1] == reopened);
-        Ok(line.context("no count")?[0].parse()?)
+        let count = lines.find_map(|words| match words[..] {
+            [count, what] if what == reopened => count.parse().ok(),
+            _ => None,
+        });
+        count.context("no count")
     };
     for text in [&said, closed.as_str()] {
         let reopened = counted(text, "1")?;
