@@ -55,19 +55,27 @@ pub(super) fn archive(name: &str, title: &str, module: &[u8]) -> Result<Vec<u8>>
             },
         })),
     };
+    let tag = format!("spillway/{name}:{VERSION}");
     let mut reference = manifest.descriptor();
-    reference["annotations"] =
-        json!({ "org.opencontainers.image.ref.name": format!("spillway/{name}:{VERSION}") });
+    reference["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
     let index = bytes_of(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [reference],
     }));
     let layout = bytes_of(&json!({ "imageLayoutVersion": "1.0.0" }));
-    let mut members = vec![("oci-layout".to_owned(), &layout), ("index.json".to_owned(), &index)];
-    for blob in [&layer, &config, &manifest] {
-        members.push((format!("blobs/sha256/{}", sha256(&blob.bytes)), &blob.bytes));
-    }
+    // What `docker load` reads, where it is older than 25.
+    let docker = bytes_of(&json!([{
+        "Config": config.path(),
+        "RepoTags": [tag],
+        "Layers": [layer.path()],
+    }]));
+    let mut members = vec![
+        ("oci-layout".to_owned(), &layout),
+        ("index.json".to_owned(), &index),
+        ("manifest.json".to_owned(), &docker),
+    ];
+    members.extend([&layer, &config, &manifest].map(|blob| (blob.path(), &blob.bytes)));
     let members: Vec<_> =
         members.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
     tar(&members)
@@ -95,6 +103,11 @@ fn bytes_of(json: &Value) -> Vec<u8> {
 // === impl Blob ===
 
 impl Blob {
+    /// Where it is in the archive.
+    fn path(&self) -> String {
+        format!("blobs/sha256/{}", sha256(&self.bytes))
+    }
+
     fn descriptor(&self) -> Value {
         json!({
             "mediaType": self.media_type,
