@@ -189,6 +189,29 @@ fn envoy_loads_its_own() -> Result<()> {
     Ok(())
 }
 
+/// Filters that are discovered are configured as those in a bootstrap, and all else is the same.
+#[test]
+fn what_is_discovered_is_as_shipped() -> Result<()> {
+    for bootstrap in ["edge.yaml", "node.yaml"] {
+        let mut whole = read_yaml(&workspace().join(xds(bootstrap)))?;
+        for (name, _) in DISCOVERED.iter().filter(|(_, of)| *of == bootstrap) {
+            let response = read_yaml(&workspace().join(xds(&format!("{name}.yaml"))))?;
+            let mut filter = response["resources"][0].clone();
+            filter.as_object_mut().context("no filter")?.remove("@type");
+            assert!(replace(&mut whole, name, &filter), "{bootstrap} has no {name}");
+        }
+        let shipped = read_yaml(&workspace().join("envoy-configs").join(bootstrap))?;
+        for field in ["node", "admin", "static_resources"] {
+            assert_eq!(whole[field], shipped[field], "{field} of {bootstrap}");
+        }
+        // Labels of metrics, where these are shipped.
+        assert!(
+            shipped["stats_config"].is_null() || whole["stats_config"] == shipped["stats_config"]
+        );
+    }
+    Ok(())
+}
+
 /// Puts `filter` where the one of this name is.
 fn replace(value: &mut Value, name: &str, filter: &Value) -> bool {
     if value["name"] == name {
