@@ -2,7 +2,11 @@
 //!
 //! What is tested is what is released: the `wasm` profile for `wasm32-wasip1`, with the
 //! versions of `Cargo.lock`. Cargo itself decides whether there is anything to build.
+//!
+//! The modules are the same wherever they are built: the folders of this machine, which panic
+//! messages would name, get names that are the same everywhere.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -52,11 +56,34 @@ pub fn filters() -> Result<Filters> {
 
 fn build() -> Result<Filters> {
     install_target()?;
-    let mut command = cargo();
+    build_in(workspace(), None, None)
+}
+
+/// Builds the filters of the project in the folder `project`, into the folder `target` and with the
+/// packages in `cargo_home`, where these are not as usual.
+///
+/// # Errors
+/// The build fails; its output says why.
+pub fn build_in(
+    project: &Path,
+    target: Option<&Path>,
+    cargo_home: Option<&Path>,
+) -> Result<Filters> {
+    let at_home = |mut command: Command| {
+        if let Some(cargo_home) = cargo_home {
+            command.env("CARGO_HOME", cargo_home);
+        }
+        command.current_dir(project);
+        command
+    };
+    let mut command = at_home(cargo());
+    if let Some(target) = target {
+        command.env("CARGO_TARGET_DIR", target);
+    }
     command
         .args(BUILD)
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
-        .current_dir(workspace())
+        .env("CARGO_ENCODED_RUSTFLAGS", remap(project, at_home(cargo()))?.join("\x1f"))
         .stderr(Stdio::piped());
     let output = command.output().context("cannot run cargo")?;
     if !output.status.success() {
@@ -74,15 +101,43 @@ fn build() -> Result<Filters> {
     Ok(Filters { directory })
 }
 
-/// Installs the target's standard library if the toolchain has none.
-fn install_target() -> Result<()> {
+/// The compiler's flags that give the folders of this machine names that say nothing of it: the
+/// project's, those where `cargo` has the packages, and the toolchain's.
+fn remap(project: &Path, mut cargo: Command) -> Result<Vec<String>> {
+    // This has them there if they were not yet.
+    cargo.args(["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET]);
+    let output = cargo.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let folders: BTreeSet<&Path> = packages
+        .iter()
+        .filter(|package| !package["source"].is_null())
+        .filter_map(|package| Path::new(package["manifest_path"].as_str()?).ancestors().nth(2))
+        .collect();
+    let library = sysroot()?.join("lib/rustlib/src/rust");
+    let names = [(project, "/spillway"), (library.as_path(), "/rust")];
+    let names = folders.into_iter().map(|folder| (folder, "/crates")).chain(names);
+    let flag =
+        |(folder, name): (&Path, &str)| format!("--remap-path-prefix={}={name}", folder.display());
+    Ok(names.map(flag).collect())
+}
+
+/// Where the toolchain is.
+fn sysroot() -> Result<PathBuf> {
     let output = Command::new("rustc")
         .args(["--print", "sysroot"])
         .current_dir(workspace())
         .output()
         .context("cannot run rustc")?;
-    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    if sysroot.join("lib/rustlib").join(TARGET).exists() {
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// Installs the target's standard library if the toolchain has none.
+fn install_target() -> Result<()> {
+    if sysroot()?.join("lib/rustlib").join(TARGET).exists() {
         return Ok(());
     }
     eprintln!("Installing Rust's standard library for {TARGET}: rustup target add {TARGET}");
@@ -100,7 +155,7 @@ fn install_target() -> Result<()> {
 }
 
 /// Cargo, without what an outer cargo has set for the crate it runs.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();

@@ -14,6 +14,7 @@ pub mod load;
 pub mod loopback;
 pub mod matrix;
 pub mod process;
+pub mod release;
 pub mod report;
 pub mod run;
 pub mod simulate;

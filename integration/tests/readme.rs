@@ -87,6 +87,8 @@ async fn its_commands_run() -> Result<()> {
             "cargo matrix" => assert!(aliases.contains("matrix = \"run"), "{aliases}"),
             // Run by tests/soak.rs in a short form.
             "cargo soak" => assert!(aliases.contains("soak = \"run"), "{aliases}"),
+            // Run by tests/release.rs, through that binary too.
+            "cargo artifacts" => assert!(aliases.contains("artifacts = \"run"), "{aliases}"),
             // This is it.
             "cargo test" => {}
             build if build.starts_with("cargo build") => {

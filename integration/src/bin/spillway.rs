@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use integration::run::Interrupted;
-use integration::{compare, demo, load, matrix, simulate, soak};
+use integration::{compare, demo, load, matrix, release, simulate, soak};
 
 /// As a shell reports a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -69,6 +69,12 @@ enum Command {
     ///
     /// Exit code: 0 if nothing was lost, 1 if something was, 130 if ended early (Ctrl-C, SIGTERM).
     Soak(soak::Options),
+    /// All that a release consists of, into target/artifacts
+    ///
+    /// Both modules as the tests run them, their OCI images, the JSON Schemas of their
+    /// configurations, a bill of materials (`CycloneDX`) and checksums. Two builds of the same sources
+    /// give the same bytes.
+    Artifacts(release::Options),
     /// Long-lived clients for a fleet that is there, until Ctrl-C or SIGTERM
     ///
     /// Says each second, in a line of JSON, what has happened so far.
@@ -94,6 +100,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Simulate(options) => simulate::run(&options),
         Command::Matrix(options) => matrix::run(&options).await,
         Command::Soak(options) => soak::run(&options).await,
+        Command::Artifacts(options) => release::run(&options),
         Command::Load(options) => load::run(&options).await,
     }
 }

@@ -166,20 +166,7 @@ impl Bootstrap {
     /// There is no such filter, or its configuration is not JSON.
     pub fn spillway(&mut self, name: &str, filters: &Path, overlay: &Value) -> Result<()> {
         for place in self.places_of(name)? {
-            let filter = self.at(&place)?;
-            let file = filter
-                .pointer_mut("/typed_config/config/vm_config/code/local/filename")
-                .with_context(|| format!("{name} has no file"))?;
-            let module = Path::new(file.as_str().unwrap_or_default())
-                .file_name()
-                .with_context(|| format!("{name} names no module"))?
-                .to_owned();
-            *file = json!(filters.join(module));
-            let configuration = configuration_of(filter, name)?;
-            let mut json: Value = serde_json::from_str(configuration.as_str().unwrap_or_default())
-                .with_context(|| format!("the configuration of {name} is not JSON"))?;
-            lay_over(&mut json, overlay);
-            *configuration = json!(json.to_string());
+            fill_in(self.at(&place)?, name, filters, overlay)?;
         }
         Ok(())
     }
@@ -306,6 +293,29 @@ impl Bootstrap {
         }
         Ok(None)
     }
+}
+
+/// Takes the module of a Wasm filter from `filters`, and lays `overlay` over its configuration.
+pub(super) fn fill_in(
+    filter: &mut Value,
+    name: &str,
+    filters: &Path,
+    overlay: &Value,
+) -> Result<()> {
+    let file = filter
+        .pointer_mut("/typed_config/config/vm_config/code/local/filename")
+        .with_context(|| format!("{name} has no file"))?;
+    let module = Path::new(file.as_str().unwrap_or_default())
+        .file_name()
+        .with_context(|| format!("{name} names no module"))?
+        .to_owned();
+    *file = json!(filters.join(module));
+    let configuration = configuration_of(filter, name)?;
+    let mut json: Value = serde_json::from_str(configuration.as_str().unwrap_or_default())
+        .with_context(|| format!("the configuration of {name} is not JSON"))?;
+    lay_over(&mut json, overlay);
+    *configuration = json!(json.to_string());
+    Ok(())
 }
 
 /// The JSON that a Wasm filter is configured with.

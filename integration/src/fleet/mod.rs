@@ -4,6 +4,7 @@
 //! those that are in. Edges and nodes can join, leave and be killed while traffic runs.
 
 mod config;
+mod discovery;
 mod spec;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ use crate::loopback::LoopbackBlock;
 use crate::tls::{TestCertificates, TlsConfig};
 
 pub use config::{Bootstrap, Endpoint, read_yaml};
+pub use discovery::Discovery;
 pub use spec::{EdgeConfig, FleetSpec, StartApplication, StartingApplication};
 
 /// The public name of the edges.
@@ -191,6 +193,7 @@ impl Fleet {
             .map(|(_, (node, weight))| Endpoint { address: node.address, weight: *weight })
             .collect();
         ensure!(!nodes.is_empty(), "{name} would have no nodes");
+        let discovery = self.spec.discovered.then(|| self.filters_of(&name)).transpose()?;
         let bootstrap = EdgeConfig {
             spec: &self.spec,
             name: &name,
@@ -199,6 +202,7 @@ impl Fleet {
             admin,
             nodes: &nodes,
             filters: &self.filters.directory,
+            discovery: discovery.as_ref(),
             certificates: &self.certificates,
         }
         .bootstrap()?;
@@ -243,6 +247,15 @@ impl Fleet {
         self.nodes.remove(index)
     }
 
+    /// The filters of the Envoy of this name, where they are discovered.
+    ///
+    /// # Errors
+    /// Their folder cannot be made.
+    pub fn filters_of(&self, name: &str) -> Result<Discovery> {
+        let folder = self.directory().join(format!("{name}.xds"));
+        Discovery::new(folder, self.filters.directory.clone())
+    }
+
     async fn add_node(&mut self) -> Result<()> {
         let number = u8::try_from(self.nodes.len()).context("too many nodes")?;
         let name = format!("node-{}", number + 1);
@@ -250,13 +263,19 @@ impl Fleet {
         let address = SocketAddr::from((ip, self.block.free_port(ip)?));
         let admin = SocketAddr::from((ip, self.block.free_port(ip)?));
         let application = self.spec.application.start(ip).await?;
-        let mut bootstrap = Bootstrap::shipped("node.yaml")?;
+        let discovered = self.spec.discovered;
+        let file = if discovered { "xds/node.yaml" } else { "node.yaml" };
+        let mut bootstrap = Bootstrap::shipped(file)?;
         bootstrap.listen(&name, address, admin)?;
         bootstrap.upstreams(&[Endpoint { address: application.address(), weight: 1 }])?;
         if self.spec.application_http2 {
             bootstrap.upstream_http2()?;
         }
-        bootstrap.spillway("spillway.node", &self.filters.directory, &self.spec.node)?;
+        if discovered {
+            self.filters_of(&name)?.serve(&mut bootstrap, "spillway.node", &self.spec.node)?;
+        } else {
+            bootstrap.spillway("spillway.node", &self.filters.directory, &self.spec.node)?;
+        }
         if !self.spec.node_filter {
             bootstrap.without("spillway.node")?;
         }

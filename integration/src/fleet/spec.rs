@@ -11,6 +11,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::config::{Bootstrap, Endpoint};
+use super::discovery::Discovery;
 use crate::application::Application;
 use crate::envoy::EnvoyBinary;
 use crate::tls::TestCertificates;
@@ -39,6 +40,9 @@ pub struct FleetSpec {
     pub tls: bool,
     /// Whether edges use `edge-http3.yaml`: HTTP/3, and TLS, with native drain.
     pub http3: bool,
+    /// Whether the filters come by ECDS (`xds/edge.yaml`, `xds/node.yaml`), and can be changed while
+    /// the fleet runs: [`Fleet::filters_of`](super::Fleet::filters_of).
+    pub discovered: bool,
     /// Whether requests go from edge to node over HTTP/2.
     pub upstream_http2: bool,
     /// Whether requests go from node to application over HTTP/2.
@@ -94,6 +98,8 @@ pub struct EdgeConfig<'a> {
     pub nodes: &'a [Endpoint],
     /// Folder of the filters.
     pub filters: &'a Path,
+    /// Where they come from if they are discovered.
+    pub discovery: Option<&'a Discovery>,
     /// For TLS.
     pub certificates: &'a TestCertificates,
 }
@@ -112,6 +118,7 @@ impl Default for FleetSpec {
             native_drain: false,
             tls: false,
             http3: false,
+            discovered: false,
             upstream_http2: false,
             application_http2: false,
             envoy: None,
@@ -189,10 +196,11 @@ impl EdgeConfig<'_> {
     pub fn bootstrap(&self) -> Result<Bootstrap> {
         let spec = self.spec;
         let native_drain = spec.native_drain || spec.http3;
-        let name = match (spec.http3, native_drain) {
-            (true, _) => "edge-http3.yaml",
-            (false, true) => "edge-native-drain.yaml",
-            (false, false) => "edge.yaml",
+        let name = match (spec.http3, native_drain, self.discovery) {
+            (_, _, Some(_)) => "xds/edge.yaml",
+            (true, _, _) => "edge-http3.yaml",
+            (false, true, _) => "edge-native-drain.yaml",
+            (false, false, _) => "edge.yaml",
         };
         let mut bootstrap = Bootstrap::shipped(name)?;
         bootstrap.listen(self.name, self.address, self.admin)?;
@@ -206,10 +214,15 @@ impl EdgeConfig<'_> {
         } else if spec.tls {
             bootstrap.downstream_tls(self.certificates)?;
         }
-        bootstrap.spillway("spillway.http", self.filters, &json!({ "weight": self.weight }))?;
-        bootstrap.spillway("spillway.http", self.filters, &spec.http)?;
-        if !native_drain {
-            bootstrap.spillway("spillway.connection", self.filters, &spec.connection)?;
+        if let Some(discovery) = self.discovery {
+            discovery.serve(&mut bootstrap, "spillway.http", &spec.http)?;
+            discovery.serve(&mut bootstrap, "spillway.connection", &spec.connection)?;
+        } else {
+            bootstrap.spillway("spillway.http", self.filters, &json!({ "weight": self.weight }))?;
+            bootstrap.spillway("spillway.http", self.filters, &spec.http)?;
+            if !native_drain {
+                bootstrap.spillway("spillway.connection", self.filters, &spec.connection)?;
+            }
         }
         if !spec.edge_filters {
             bootstrap.without("spillway.http")?;

@@ -1,5 +1,6 @@
 //! What the harness runs besides Envoy: programs of the system, and Python packages that it installs.
 
+mod cyclone_dx;
 mod install;
 mod prometheus;
 mod python;
@@ -9,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+pub use self::cyclone_dx::CycloneDx;
 pub(crate) use self::install::{Installation, pip_install, target_directory};
 pub use self::prometheus::Prometheus;
 pub use self::python::Python;
