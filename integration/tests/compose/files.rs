@@ -1,8 +1,16 @@
-//! The configurations of `docker-compose.yml` are the shipped ones, but for names and addresses.
+//! The configurations of `docker-compose.yml` are the shipped ones, but for names and addresses, and
+//! the tools take it.
+
+use std::process::Command;
 
 use anyhow::{Context, Result};
+use integration::artifacts::workspace;
+use integration::envoy::PINNED_VERSION;
 use integration::fleet::Bootstrap;
 use serde_json::{Value, json};
+
+use crate::fleet::{EDGES, NODES};
+use crate::tools::{ended, found};
 
 const ADMIN: &str = "/admin/address/socket_address/address";
 const ENDPOINTS: &str = "/static_resources/clusters/0/load_assignment/endpoints";
@@ -77,10 +85,38 @@ fn nodes_there_are_as_shipped() -> Result<()> {
 
 #[test]
 fn every_service_of_the_compose_file_has_its_configuration() -> Result<()> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker-compose.yml");
+    let path = workspace().join("docker-compose.yml");
     let text = std::fs::read_to_string(path).context("docker-compose.yml")?;
     for file in ["edge", "node", "application"] {
         assert!(text.contains(&format!("./envoy-configs/compose/{file}.yaml:")), "{file}");
+    }
+    Ok(())
+}
+
+/// With each of the tools that are here.
+#[test]
+fn compose_takes_the_file_and_has_what_is_optional_in_a_profile() -> Result<()> {
+    let Some(tools) = found()? else { return Ok(()) };
+    for call in tools.compose {
+        let config = |arguments: &[&str]| {
+            let mut command = Command::new(call[0]);
+            command.args(&call[1..]).args(arguments).current_dir(workspace());
+            ended(command.env_remove("ENVOY_IMAGE"))
+        };
+        let services = |arguments: &[&str]| -> Result<Vec<String>> {
+            let mut all: Vec<_> = config(arguments)?.lines().map(str::to_owned).collect();
+            all.sort();
+            Ok(all)
+        };
+        let fleet = [["application", "clients"].as_slice(), &EDGES, &NODES].concat();
+        assert_eq!(services(&["config", "--services"])?, fleet, "{call:?}");
+        let all = services(&["--profile", "observability", "config", "--services"])?;
+        let added = all.iter().filter(|service| !fleet.contains(&service.as_str()));
+        assert_eq!(added.collect::<Vec<_>>(), ["grafana", "prometheus"], "{call:?}");
+        let text = config(&["config"])?;
+        let images: Vec<_> =
+            text.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+        assert_eq!(images, vec![format!("envoyproxy/envoy:v{PINNED_VERSION}"); 9], "{call:?}");
     }
     Ok(())
 }

@@ -160,8 +160,11 @@ impl Fleet {
     pub fn ends(self) -> Result<()> {
         let before = self.line();
         self.project.compose(&["stop", "clients"])?;
-        let text = run(["docker", "logs", "--tail", "1", &self.project.container("clients")?])?;
-        let last: Line = serde_json::from_str(&text).context("the last line is not whole")?;
+        let text = self.project.compose(&["logs", "--tail", "1", "clients"])?;
+        // Compose writes the name of the container before it, and colours.
+        let text = text.find('{').zip(text.rfind('}')).map(|(from, to)| &text[from..=to]);
+        let last: Line = serde_json::from_str(text.context("nothing was said")?)
+            .context("the last line is not whole")?;
         assert_eq!(last.failed, before.failed, "{last:?}");
         assert!(last.edges.values().all(|edge| edge.open == 0), "{last:?}");
         assert_eq!(last.requests, last.edges.values().map(|edge| edge.requests).sum::<u64>());

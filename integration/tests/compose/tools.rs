@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::sync::Once;
 
 use anyhow::{Context, Result, bail, ensure};
 use integration::artifacts::workspace;
@@ -27,9 +28,13 @@ pub fn found() -> Result<Option<Tools>> {
             Err(missing.context(format!("{REQUIRED} is set, and there is no Docker")))
         }
         Err(missing) => {
-            // Not `eprintln!`, which is kept back where a test passes.
-            let line = format!("spillway: the compose tests are left out: {missing:#}\n");
-            std::io::stderr().write_all(line.as_bytes())?;
+            static SAID: Once = Once::new();
+            SAID.call_once(|| {
+                let missing = format!("{missing:#}").replace('\n', " ");
+                let line = format!("spillway: the compose tests are left out: {missing}\n");
+                // Not `eprintln!`, which is kept back where a test passes.
+                let _ = std::io::stderr().write_all(line.as_bytes());
+            });
             Ok(None)
         }
     }
