@@ -18,6 +18,8 @@ use crate::tools::{Tools, run};
 
 pub const EDGES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
 pub const NODES: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
+/// What needs images other than Envoy's.
+pub const OPTIONAL: [&str; 2] = ["grafana", "prometheus"];
 /// As many as `spillway load` has by default.
 pub const CLIENTS: u64 = 120;
 
@@ -126,6 +128,7 @@ impl Fleet {
         self.project.compose(&["up", "--detach"])?;
         healthy(&self.project, &EDGES).await;
         healthy(&self.project, &NODES).await;
+        assert!(OPTIONAL.iter().all(|service| self.project.container(service).is_err()));
         let joined = self.public("edge-3")?;
         self.has_its_part(joined).await;
         self.is_even().await;
