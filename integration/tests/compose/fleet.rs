@@ -137,8 +137,9 @@ impl Fleet {
         eprintln!("the third edge joined: {closes} closes, {:?}", line.edges);
         assert_eq!((line.failed, line.connections_lost), (0, 0), "{line:?}");
         // To bring it there takes 0.9 closes for each connection, where clients land at random; that
-        // comes with luck, and Docker's DNS has more of it than one that takes turns.
-        assert!((CLIENTS / 4..=CLIENTS * 5 / 4).contains(&closes), "{closes} closes");
+        // comes with luck, and Docker's DNS has more of it than one that takes turns: four runs had 92
+        // to 126.
+        assert!((CLIENTS / 4..=CLIENTS * 3 / 2).contains(&closes), "{closes} closes");
         Ok(())
     }
 
