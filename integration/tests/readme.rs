@@ -89,6 +89,14 @@ async fn its_commands_run() -> Result<()> {
             "cargo soak" => assert!(aliases.contains("soak = \"run"), "{aliases}"),
             // Run by tests/release.rs, through that binary too.
             "cargo artifacts" => assert!(aliases.contains("artifacts = \"run"), "{aliases}"),
+            // Run by tests/compose, with the compose tool that is there.
+            "cargo build --locked --bin spillway"
+            | "export ENVOY_IMAGE=$(scripts/envoy-image)"
+            | "docker compose up --detach"
+            | "docker compose logs --tail 1 clients"
+            | "docker compose kill edge-3"
+            | "docker compose start edge-3"
+            | "docker compose down" => assert!(workspace().join("docker-compose.yml").exists()),
             // This is it.
             "cargo test" => {}
             build if build.starts_with("cargo build") => {

@@ -79,6 +79,10 @@ enum Command {
     ///
     /// Says each second, in a line of JSON, what has happened so far.
     Load(load::Options),
+    /// Whether an Envoy takes traffic, for health checks of images that have no curl
+    ///
+    /// Exit code: 0 if it does, 1 if not.
+    Ready(load::Ready),
 }
 
 #[tokio::main]
@@ -102,5 +106,6 @@ async fn run(command: Command) -> Result<()> {
         Command::Soak(options) => soak::run(&options).await,
         Command::Artifacts(options) => release::run(&options),
         Command::Load(options) => load::run(&options).await,
+        Command::Ready(options) => load::ready(&options).await,
     }
 }

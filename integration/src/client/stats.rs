@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::latency::LatencyHistogram;
 
@@ -39,6 +39,7 @@ struct EdgeStats {
     open: AtomicU64,
     opened: Counter,
     requests: Counter,
+    failed: Counter,
 }
 
 /// The numbers of [`ClientStats`] at one moment.
@@ -78,7 +79,7 @@ pub struct ClientTotals {
 }
 
 /// What one edge got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdgeTotals {
     /// Connections open now.
     pub open: u64,
@@ -86,6 +87,8 @@ pub struct EdgeTotals {
     pub opened: u64,
     /// Requests that have ended, failed ones included.
     pub requests: u64,
+    /// Those of them that failed.
+    pub failed: u64,
 }
 
 /// One open connection in the books; closes its entry when dropped.
@@ -151,6 +154,12 @@ impl ClientStats {
         }
     }
 
+    /// What went wrong since this was last asked for, in words; forgets it.
+    #[must_use]
+    pub fn take_failures(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.failures))
+    }
+
     /// Latencies of complete responses, from handing over the request to the end of the body.
     #[must_use]
     pub fn latency(&self) -> &LatencyHistogram {
@@ -185,6 +194,7 @@ impl EdgeStats {
             open: self.open.load(Ordering::Relaxed),
             opened: self.opened.get(),
             requests: self.requests.get(),
+            failed: self.failed.get(),
         }
     }
 }
@@ -200,6 +210,7 @@ impl EdgeConnection {
 
     pub(super) fn request_failed(&self, what: &str) {
         self.edge.requests.add_one();
+        self.edge.failed.add_one();
         self.stats.failed.add_one();
         self.stats.note(format!("request to {}: {what}", self.address));
     }

@@ -19,7 +19,7 @@ const ANSWER_BOUND: Duration = Duration::from_secs(10);
 
 /// Where an Envoy answers questions about itself.
 #[derive(Clone, Debug)]
-pub(super) struct Admin {
+pub struct Admin {
     pub(super) address: SocketAddr,
 }
 
@@ -30,6 +30,21 @@ pub struct Stats(BTreeMap<String, u64>);
 // === impl Admin ===
 
 impl Admin {
+    /// That of an Envoy which others have started.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    /// Its counters and gauges now.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub async fn stats(&self) -> Result<Stats> {
+        Stats::from_json(&self.get("/stats?format=json").await?)
+    }
+
     /// Reads the address from `admin.address` of a bootstrap.
     pub(super) fn of_bootstrap(bootstrap: &serde_json::Value) -> Result<Self> {
         let socket = &bootstrap["admin"]["address"]["socket_address"];
@@ -48,7 +63,12 @@ impl Admin {
         }
     }
 
-    pub(super) async fn get(&self, path: &str) -> Result<String> {
+    /// What it answers to a GET.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or not with 200.
+    pub async fn get(&self, path: &str) -> Result<String> {
         self.expect_ok(Method::GET, path).await
     }
 
@@ -57,7 +77,7 @@ impl Admin {
     }
 
     /// Whether Envoy says that it is ready to take traffic; "no" also while it does not listen.
-    pub(super) async fn is_ready(&self) -> bool {
+    pub async fn is_ready(&self) -> bool {
         matches!(self.ask(Method::GET, "/ready").await, Ok((StatusCode::OK, _)))
     }
 

@@ -187,7 +187,7 @@ impl Envoy {
     ///
     /// The admin interface does not answer.
     pub async fn stats(&self) -> Result<Stats> {
-        Stats::from_json(&self.admin.get("/stats?format=json").await?)
+        self.admin.stats().await
     }
 
     /// The same as Prometheus scrapes it.

@@ -10,7 +10,7 @@ mod install;
 mod instance;
 mod locate;
 
-pub use admin::Stats;
+pub use admin::{Admin, Stats};
 pub use install::{INSTALLABLE_VERSIONS, PINNED_VERSION};
 pub use instance::{Envoy, EnvoyOptions};
 pub use locate::{EnvoyBinary, OLDEST_VERSION, Version, inspect, locate, locate_version};

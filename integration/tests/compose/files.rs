@@ -1,8 +1,17 @@
-//! The configurations of `docker-compose.yml` are the shipped ones, but for names and addresses.
+//! The configurations of `docker-compose.yml` are the shipped ones, but for names and addresses, and
+//! the tools take it.
+
+use std::collections::BTreeSet;
+use std::process::Command;
 
 use anyhow::{Context, Result};
-use integration::fleet::Bootstrap;
+use integration::artifacts::workspace;
+use integration::envoy::PINNED_VERSION;
+use integration::fleet::{Bootstrap, read_yaml};
 use serde_json::{Value, json};
+
+use crate::fleet::{EDGES, NODES, OPTIONAL};
+use crate::tools::{ended, found};
 
 const ADMIN: &str = "/admin/address/socket_address/address";
 const ENDPOINTS: &str = "/static_resources/clusters/0/load_assignment/endpoints";
@@ -77,10 +86,42 @@ fn nodes_there_are_as_shipped() -> Result<()> {
 
 #[test]
 fn every_service_of_the_compose_file_has_its_configuration() -> Result<()> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker-compose.yml");
+    let path = workspace().join("docker-compose.yml");
     let text = std::fs::read_to_string(path).context("docker-compose.yml")?;
     for file in ["edge", "node", "application"] {
         assert!(text.contains(&format!("./envoy-configs/compose/{file}.yaml:")), "{file}");
+    }
+    Ok(())
+}
+
+/// With each of the tools that are here. Without the profile, docker-compose 1.29 shows what is in it
+/// nevertheless, but does not start it, as the fleet shows.
+#[test]
+fn compose_takes_the_file_and_has_what_is_optional_in_a_profile() -> Result<()> {
+    let file = read_yaml(&workspace().join("docker-compose.yml"))?;
+    let services = file["services"].as_object().context("no services")?;
+    let optional: Vec<_> =
+        services.iter().filter(|(_, service)| !service["profiles"].is_null()).collect();
+    assert!(optional.iter().all(|(_, service)| service["profiles"] == json!(["observability"])));
+    let names: BTreeSet<_> = optional.into_iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(OPTIONAL));
+
+    let Some(tools) = found()? else { return Ok(()) };
+    for call in tools.compose {
+        let config = |arguments: &[&str]| {
+            let mut command = Command::new(call[0]);
+            command.args(&call[1..]).args(["--profile", "observability", "config"]);
+            ended(command.args(arguments).current_dir(workspace()).env_remove("ENVOY_IMAGE"))
+        };
+        let listed = config(&["--services"])?;
+        let all = ["application", "clients"].into_iter().chain(EDGES).chain(NODES).chain(OPTIONAL);
+        assert_eq!(listed.lines().collect::<BTreeSet<_>>(), all.collect(), "{call:?}");
+        let taken: Value = serde_yaml_ng::from_str(&config(&[])?)?;
+        let envoy = format!("envoyproxy/envoy:v{PINNED_VERSION}");
+        for (name, service) in taken["services"].as_object().context("no services")? {
+            let is_envoy = service["image"] == *envoy;
+            assert_eq!(is_envoy, !OPTIONAL.contains(&name.as_str()), "{call:?}: {name}");
+        }
     }
     Ok(())
 }
