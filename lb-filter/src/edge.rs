@@ -140,7 +140,7 @@ fn node_id() -> Result<String, String> {
     let id = get_property(b"xds\0node\0id")
         .map_err(|status| format!("no id is configured, and the Envoy node id is {status}"))?;
     String::from_utf8(id).ok().filter(|id| is_valid_name(id)).ok_or_else(|| {
-        "no id is configured, and the Envoy node id is not 1 to 128 printable ASCII characters"
+        "no id is configured, and the Envoy node id is not 1 to 256 printable ASCII characters"
             .to_owned()
     })
 }

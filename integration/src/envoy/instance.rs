@@ -39,6 +39,8 @@ pub struct EnvoyOptions<'a> {
     pub workers: u32,
     /// For all but the Wasm component, whose `info` lines tell what a filter says.
     pub log_level: &'a str,
+    /// What it has in its environment besides the harness's own.
+    pub environment: &'a [(&'static str, &'static str)],
 }
 
 /// A running Envoy; ended when dropped.
@@ -60,7 +62,8 @@ impl<'a> EnvoyOptions<'a> {
         bootstrap: &'a Value,
         directory: &'a Path,
     ) -> Self {
-        Self { binary, name, bootstrap, directory, workers: 1, log_level: "warning" }
+        let (workers, log_level, environment) = (1, "warning", &[]);
+        Self { binary, name, bootstrap, directory, workers, log_level, environment }
     }
 }
 
@@ -90,7 +93,8 @@ impl Envoy {
             .args(["--drain-time-s", "5"])
             // Access logs are looked at while it runs.
             .args(["--file-flush-interval-msec", "500"])
-            .arg("--disable-hot-restart");
+            .arg("--disable-hot-restart")
+            .envs(options.environment.iter().copied());
         if options.bootstrap["node"].is_null() {
             command.args(["--service-node", name, "--service-cluster", name]);
         }

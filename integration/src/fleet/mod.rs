@@ -288,6 +288,7 @@ impl Fleet {
     async fn run(&self, name: &str, bootstrap: &serde_json::Value, workers: u32) -> Result<Envoy> {
         let options = EnvoyOptions {
             workers,
+            environment: self.spec.environment,
             ..EnvoyOptions::new(&self.binary, name, bootstrap, self.directory())
         };
         Envoy::start(options).await

@@ -60,7 +60,9 @@ pub struct FleetSpec {
     pub edge_lua: Option<String>,
     /// Changes the configuration of the edges in whatever way the other fields do not offer.
     pub edge_changes: fn(&mut Bootstrap) -> Result<()>,
-    /// The same for the nodes.
+    /// What the Envoys have in their environment besides the harness's own.
+    pub environment: &'static [(&'static str, &'static str)],
+    /// Changes the configuration of the nodes.
     pub node_changes: fn(&mut Bootstrap) -> Result<()>,
     /// Laid over the configuration of the HTTP role.
     pub http: Value,
@@ -128,6 +130,7 @@ impl Default for FleetSpec {
             edge_lua: None,
             edge_changes: |_| Ok(()),
             node_changes: |_| Ok(()),
+            environment: &[],
             http: json!({}),
             connection: json!({}),
             node: json!({}),

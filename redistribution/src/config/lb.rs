@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn each_mistake_has_its_message() {
         let range = "must be a number from 0.001 to";
-        let characters = "must be 1 to 128 printable ASCII characters";
+        let characters = "must be 1 to 256 printable ASCII characters";
         let cases = [
             (
                 r#"{"role": "tcp"}"#,

@@ -23,7 +23,7 @@ pub const CLOSE_HEADER: &str = "spillway-close";
 pub const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// Longest load balancer id or pool name, in bytes.
-pub const MAX_NAME_BYTES: usize = 128;
+pub const MAX_NAME_BYTES: usize = 256;
 
 /// The pool of a load balancer that names none.
 pub const DEFAULT_POOL: &str = "default";
@@ -57,7 +57,7 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Whether `name` can stand as a load balancer id or pool name: 1 to 128 printable ASCII
+/// Whether `name` can stand as a load balancer id or pool name: 1 to 256 printable ASCII
 /// characters, which is what an RFC 9651 string can hold.
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {

@@ -269,7 +269,7 @@ mod tests {
             let id = id.to_owned().into();
             written(&Stamp { id, pool: "default".into(), weight, position: None })
         };
-        for id in ["", "\u{e4}", "a\nb", &"a".repeat(129)] {
+        for id in ["", "\u{e4}", "a\nb", &"a".repeat(257)] {
             assert_eq!(stamp(id, 1.0), "", "{id:?}");
         }
         for weight in [0.0004, -2.0, 1e12, f64::INFINITY, f64::NAN] {
