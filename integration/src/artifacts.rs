@@ -50,11 +50,27 @@ pub fn filters() -> Result<Filters> {
     built.clone().map_err(anyhow::Error::msg)
 }
 
+/// Builds the empty filter that `cargo overhead` compares with, in the same way, and says where it is.
+///
+/// # Errors
+/// As [`filters`].
+pub fn empty_filter() -> Result<PathBuf> {
+    let mut arguments = BUILD[..6].to_vec();
+    arguments.extend(["--package", "empty-filter"]);
+    build_module(&arguments, "empty_filter.wasm")
+}
+
 fn build() -> Result<Filters> {
+    let module = build_module(&BUILD, "lb_filter.wasm")?;
+    let directory = module.parent().context("lb_filter.wasm is nowhere")?.to_owned();
+    Ok(Filters { directory })
+}
+
+fn build_module(arguments: &[&str], file: &str) -> Result<PathBuf> {
     install_target()?;
     let mut command = cargo();
     command
-        .args(BUILD)
+        .args(arguments)
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
         .current_dir(workspace())
         .stderr(Stdio::piped());
@@ -63,15 +79,13 @@ fn build() -> Result<Filters> {
         bail!("the filters do not build:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     // Cargo says itself where it has put them, whatever its target folder is.
-    let module = String::from_utf8_lossy(&output.stdout)
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact")
         .filter_map(|message| message["filenames"][0].as_str().map(PathBuf::from))
-        .find(|file| file.ends_with("lb_filter.wasm"))
-        .context("cargo has built no lb_filter.wasm")?;
-    let directory = module.parent().context("lb_filter.wasm is nowhere")?.to_owned();
-    Ok(Filters { directory })
+        .find(|module| module.ends_with(file))
+        .with_context(|| format!("cargo has built no {file}"))
 }
 
 /// Installs the target's standard library if the toolchain has none.
