@@ -54,7 +54,23 @@ pub fn filters() -> Result<Filters> {
     built.clone().map_err(anyhow::Error::msg)
 }
 
+/// Builds the empty filter that `cargo overhead` compares with, in the same way, and says where it is.
+///
+/// # Errors
+/// As [`filters`].
+pub fn empty_filter() -> Result<PathBuf> {
+    let mut arguments = BUILD[..6].to_vec();
+    arguments.extend(["--package", "empty-filter"]);
+    build_module(&arguments, "empty_filter.wasm")
+}
+
 fn build() -> Result<Filters> {
+    let module = build_module(&BUILD, "lb_filter.wasm")?;
+    let directory = module.parent().context("lb_filter.wasm is nowhere")?.to_owned();
+    Ok(Filters { directory })
+}
+
+fn build_module(arguments: &[&str], file: &str) -> Result<PathBuf> {
     install_target()?;
     build_in(workspace(), None, None)
 }
@@ -81,7 +97,7 @@ pub fn build_in(
         command.env("CARGO_TARGET_DIR", target);
     }
     command
-        .args(BUILD)
+        .args(arguments)
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
         .env("CARGO_ENCODED_RUSTFLAGS", remap(project, at_home(cargo()))?.join("\x1f"))
         .stderr(Stdio::piped());
@@ -90,15 +106,13 @@ pub fn build_in(
         bail!("the filters do not build:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     // Cargo says itself where it has put them, whatever its target folder is.
-    let module = String::from_utf8_lossy(&output.stdout)
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact")
         .filter_map(|message| message["filenames"][0].as_str().map(PathBuf::from))
-        .find(|file| file.ends_with("lb_filter.wasm"))
-        .context("cargo has built no lb_filter.wasm")?;
-    let directory = module.parent().context("lb_filter.wasm is nowhere")?.to_owned();
-    Ok(Filters { directory })
+        .find(|module| module.ends_with(file))
+        .with_context(|| format!("cargo has built no {file}"))
 }
 
 /// The compiler's flags that give the folders of this machine names that say nothing of it: the

@@ -13,6 +13,7 @@ pub mod live;
 pub mod load;
 pub mod loopback;
 pub mod matrix;
+pub mod overhead;
 pub mod process;
 pub mod release;
 pub mod report;

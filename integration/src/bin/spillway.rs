@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use integration::run::Interrupted;
-use integration::{compare, demo, load, matrix, release, simulate, soak};
+use integration::{compare, demo, load, matrix, overhead, release, simulate, soak};
 
 /// As a shell reports a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -43,6 +43,14 @@ enum Command {
     /// Exit code: 0 if rebalance (where it takes part) settled and failed no request, 1 if not,
     /// 130 if ended early (Ctrl-C, SIGTERM).
     Compare(compare::Options),
+    /// What each filter costs per request, against none, an empty one, Lua and Envoy's own way
+    ///
+    /// One Envoy with one worker for each, all up at once, and load on one at a time, in rounds that
+    /// take turns. Takes about 20 minutes; --only and --workloads pick some, --short takes less of
+    /// each. wrk and h2load are the clients.
+    ///
+    /// Exit code: 0 if everything was measured, 1 if not, 130 if ended early (Ctrl-C, SIGTERM).
+    Overhead(overhead::Options),
     /// The decisions of nodes and edges at fleet size, in simulated time
     ///
     /// Runs the code of `redistribution` as the filters do, among simulated clients, DNS and
@@ -101,6 +109,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Demo(options) => demo::run(&options).await,
         Command::Compare(options) => compare::run(&options).await,
+        Command::Overhead(options) => overhead::run(&options).await,
         Command::Simulate(options) => simulate::run(&options),
         Command::Matrix(options) => matrix::run(&options).await,
         Command::Soak(options) => soak::run(&options).await,

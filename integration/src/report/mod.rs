@@ -11,6 +11,7 @@ mod charts;
 mod comparison;
 mod html;
 mod load_table;
+mod overhead;
 mod picture;
 mod scale;
 #[cfg(test)]
@@ -21,6 +22,9 @@ use serde::Serialize;
 
 pub use self::comparison::{Comparison, ContenderResult, write as write_comparison};
 pub use self::html::write;
+pub use self::overhead::{
+    Cost, Machine, Measured, Overhead, Ratio, Spread, write as write_overhead,
+};
 pub use self::picture::write as write_picture;
 pub(crate) use self::scale::{nice_step, spread, time_step};
 pub use self::timeline::{EdgeName, EdgeSample, Event, Sample, Timeline};

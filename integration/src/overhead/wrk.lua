@@ -1,0 +1,24 @@
+-- The client of `cargo overhead`: each request has the next stamp, and what came of all is said in
+-- one line of JSON.
+local seq = 0
+local head, tail
+
+function init(args)
+  head = "GET " .. args[1] .. " HTTP/1.1\r\nHost: " .. args[2] ..
+    "\r\nspillway-lb: id=\"edge-2\", vm=v0123456789abcdef, seq="
+  tail = ", conn="
+end
+
+function request()
+  seq = seq + 1
+  return head .. seq .. tail .. (seq % 50) .. ", age=60, open=50\r\n\r\n"
+end
+
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    "{\"requests\":%d,\"duration_us\":%d,\"p50_us\":%d,\"p99_us\":%d,\"p999_us\":%d,\"errors\":%d}\n",
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    latency:percentile(99.9),
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end
