@@ -3,6 +3,8 @@
 //! From its sources at 1.9.0: `internal/xds/translator` (`wasm.go`, `lua.go`, `httpfilters.go`, and
 //! what their tests expect), `internal/gatewayapi/envoyextensionpolicy.go`.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context, Result};
 use integration::artifacts::filters;
 use integration::fleet::Bootstrap;
@@ -43,7 +45,10 @@ fn http_filters(name: &str, overlay: &Value) -> Result<Vec<Value>> {
         set(&mut configuration, overlay);
         let module = module(&wasm["code"]["image"])?;
         let checksum = digest(&SHA256, &std::fs::read(filters()?.directory.join(&module))?);
-        let checksum: String = checksum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let checksum = checksum.as_ref().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
         made.push(json!({
             "name": format!("envoy.filters.http.wasm/{id}"),
             "disabled": true,

@@ -32,7 +32,7 @@ pub fn files(folder: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(workspace().join("envoy-configs").join(folder))? {
         let name = entry?.file_name().into_string().ok().context("no name")?;
-        anyhow::ensure!(name.ends_with(".yaml"), "{name} is no YAML file");
+        anyhow::ensure!(name.strip_suffix(".yaml").is_some(), "{name} is no YAML file");
         names.push(name);
     }
     names.sort();
