@@ -61,16 +61,11 @@ pub fn filters() -> Result<Filters> {
 pub fn empty_filter() -> Result<PathBuf> {
     let mut arguments = BUILD[..6].to_vec();
     arguments.extend(["--package", "empty-filter"]);
-    build_module(&arguments, "empty_filter.wasm")
+    install_target()?;
+    build_module(&arguments, "empty_filter.wasm", workspace(), None, None)
 }
 
 fn build() -> Result<Filters> {
-    let module = build_module(&BUILD, "lb_filter.wasm")?;
-    let directory = module.parent().context("lb_filter.wasm is nowhere")?.to_owned();
-    Ok(Filters { directory })
-}
-
-fn build_module(arguments: &[&str], file: &str) -> Result<PathBuf> {
     install_target()?;
     build_in(workspace(), None, None)
 }
@@ -85,6 +80,19 @@ pub fn build_in(
     target: Option<&Path>,
     cargo_home: Option<&Path>,
 ) -> Result<Filters> {
+    let module = build_module(&BUILD, "lb_filter.wasm", project, target, cargo_home)?;
+    let directory = module.parent().context("lb_filter.wasm is nowhere")?.to_owned();
+    Ok(Filters { directory })
+}
+
+/// Has cargo do this, and gives back where it has put the module `file`.
+fn build_module(
+    arguments: &[&str],
+    file: &str,
+    project: &Path,
+    target: Option<&Path>,
+    cargo_home: Option<&Path>,
+) -> Result<PathBuf> {
     let at_home = |mut command: Command| {
         if let Some(cargo_home) = cargo_home {
             command.env("CARGO_HOME", cargo_home);
