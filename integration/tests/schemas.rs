@@ -163,7 +163,7 @@ fn take_what_is_shipped_and_what_the_readme_shows() -> Result<()> {
 
 #[test]
 fn take_the_good_and_refuse_the_bad() -> Result<()> {
-    let long = "x".repeat(129);
+    let long = "x".repeat(257);
     let good = [
         (Filter::Lb, json!({ "role": "responses", "id": "edge-1", "weight": 1_000_000 })),
         (Filter::Lb, json!({ "mode": "observe", "max_drain": "1h 30m", "drain_timeout": "1.5s" })),
