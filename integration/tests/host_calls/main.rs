@@ -102,6 +102,27 @@ fn modules_are_small() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn callbacks_for_contexts_that_are_not_there_or_fit_badly_let_all_pass() -> Result<()> {
+    let (mut node, _) = cases::node_vm()?;
+    let mut edge = cases::edge_vm()?;
+    let connection_role = edge.configure(r#"{ "role": "connection" }"#)?;
+    let http_role = edge.configure(r#"{ "role": "http" }"#)?;
+    let nobody = 1_000_000;
+    node.exchange(nobody, &cases::plain(&[2]))?;
+    edge.exchange(nobody, &cases::plain(&[2]))?;
+    edge.exchange(connection_role, &cases::plain(&[2]))?;
+    cases::on_connection(edge.host(), 7);
+    let gone = edge.connect(connection_role)?;
+    edge.disconnect(gone)?;
+    for connection in [nobody, gone, edge.connect(nobody)?, edge.connect(http_role)?] {
+        edge.read(connection, b"bytes")?;
+        assert_eq!(edge.write(connection, b"bytes")?, b"bytes");
+        edge.disconnect(connection)?;
+    }
+    edge.tick()
+}
+
 /// Requests in which a leak of a byte each would show: a page of memory has 65,536.
 const REQUESTS: u64 = 100_000;
 /// Until tables and buffers have their size.
