@@ -190,6 +190,7 @@ fn take_the_good_and_refuse_the_bad() -> Result<()> {
         (Filter::Lb, json!({ "weight": 0 })),
         (Filter::Lb, json!({ "weight": "1" })),
         (Filter::Lb, json!({ "max_closes_per_second": 100_001 })),
+        (Filter::Lb, json!({ "max_stamps_per_second": 0.5 })),
         (Filter::Lb, json!({ "drain_timeout": 5 })),
         (Filter::Lb, json!({ "drain_timeout": "5" })),
         (Filter::Lb, json!({ "drain_timeout": "-5s" })),
@@ -242,6 +243,7 @@ const NAMES: &[&str] = &[
     "pool",
     "weight",
     "max_closes_per_second",
+    "max_stamps_per_second",
     "drain_timeout",
     "max_drain",
 ];

@@ -6,19 +6,23 @@
 use std::rc::Rc;
 
 use proxy_host::{
-    Action, BufferType, Status, close_downstream, get_buffer, resume_downstream, set_buffer,
-    set_effective_context,
+    Action, BufferType, Status, Streams, close_downstream, get_buffer, resume_downstream,
+    set_buffer, set_effective_context,
 };
 use redistribution::connections::{Connection, Ending, Farewell, Patience, Protocol, Stage};
 use redistribution::http1::{Announcement, announce_close};
 
 use crate::http_role::connection_id;
 use crate::http2_close::Http2Close;
+use crate::stream::Stream;
 use crate::vm::Vm;
 
 /// Bytes of a write in which the end of a response's head is looked for. A longer head is left
 /// as it is, and the close begins with the next response.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// Requests whose connections are asked for in one tick at most: some 0.3 ms.
+const RESOLVED_PER_TICK: usize = 256;
 
 /// The context of a connection.
 pub(crate) struct ConnectionRole {
@@ -146,8 +150,12 @@ pub(crate) fn told(vm: &Vm, connection: &Rc<Connection>) -> bool {
 
 /// Closes connections whose clients were told and stay on. Called from the tick of the root
 /// context `root`.
-pub(crate) fn close_drained(vm: &Vm, patience: Patience, root: u32) {
+///
+/// While any client is told the connection of each new request is asked for. What was in flight before
+/// that, without a stamp, may be on any of them: where something is to be closed it is found out first.
+pub(crate) fn close_drained(vm: &Vm, patience: Patience, root: u32, streams: &Streams<Stream>) {
     let now = vm.now.get();
+    let all_known = vm.unresolved.get() == 0;
     let mut ending = Vec::new();
     vm.draining.borrow_mut().retain(|connection| {
         // Contexts hold the other references: without them the connection is gone.
@@ -159,10 +167,40 @@ pub(crate) fn close_drained(vm: &Vm, patience: Patience, root: u32) {
         };
         ending.push((Rc::clone(connection), how));
         // It is gone once all is flushed, which may take a while: it is not closed again then.
-        has_last_words(connection, how)
+        !all_known || has_last_words(connection, how)
     });
-    // What follows calls back into this VM: nothing of it may be borrowed here.
-    for (connection, how) in &ending {
+    if ending.is_empty() {
+        return;
+    }
+    if all_known {
+        close_all(vm, &ending);
+    } else {
+        resolve_requests(streams);
+    }
+    if set_effective_context(root).is_err() {
+        vm.counters.host_errors.add(1);
+    }
+}
+
+/// Asks for the connections of requests in flight that are not known, a part of them at a time.
+fn resolve_requests(streams: &Streams<Stream>) {
+    let mut left = RESOLVED_PER_TICK;
+    streams.visit(|context, stream| {
+        if let Stream::Http(role) = stream
+            && role.is_unresolved()
+        {
+            // Where that fails nothing more is known of it than before.
+            let _ = set_effective_context(context);
+            role.resolve();
+            left -= 1;
+        }
+        left > 0
+    });
+}
+
+/// Calls back into this VM: nothing of it may be borrowed.
+fn close_all(vm: &Vm, ending: &[(Rc<Connection>, Ending)]) {
+    for (connection, how) in ending {
         // The close of another may have ended it.
         let there = vm.connections.borrow().get(connection.id()).is_some();
         if let Some(context) = connection.role().filter(|_| there)
@@ -170,9 +208,6 @@ pub(crate) fn close_drained(vm: &Vm, patience: Patience, root: u32) {
         {
             vm.counters.host_errors.add(1);
         }
-    }
-    if !ending.is_empty() && set_effective_context(root).is_err() {
-        vm.counters.host_errors.add(1);
     }
 }
 

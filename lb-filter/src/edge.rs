@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proxy_host::{MapType, Status, get_property, plugin_vm_id, replace_header};
+use proxy_host::{MapType, Status, get_property, plugin_vm_id, remove_header, replace_header};
 use redistribution::ConnectionId;
 use redistribution::close_rate::PerSecond;
 use redistribution::config::{LbConfig, Mode};
@@ -22,6 +22,8 @@ use crate::vm::Vm;
 pub(crate) struct Edge {
     pub vm: Rc<Vm>,
     stamper: Rc<RefCell<Stamper>>,
+    /// What the last stamp was written to.
+    buffer: RefCell<String>,
     id: String,
     mode: Mode,
     limit: CloseLimit,
@@ -39,7 +41,8 @@ impl Edge {
             .map_err(|status| format!("the queue between workers cannot be had: {status}"))?;
         let limit: PerSecond = config.max_closes_per_second;
         Ok(Self {
-            stamper: vm.stamper(&id, &config.pool, config.weight),
+            stamper: vm.stamper(&id, config),
+            buffer: RefCell::default(),
             limit: CloseLimit::new(&id, limit),
             total: Total::new(&id),
             mode: config.mode,
@@ -54,6 +57,12 @@ impl Edge {
         &self.id
     }
 
+    /// Counts the request in hand; true if it is to have a stamp.
+    pub fn count_request(&self) -> bool {
+        self.vm.counters.requests.add(1);
+        self.stamper.borrow_mut().on_request()
+    }
+
     /// Puts the stamp on the request in hand, which came on the connection `id`.
     pub fn stamp(&self, id: ConnectionId, connection: Option<&Connection>) -> Result<(), Status> {
         let vm = &self.vm;
@@ -63,10 +72,16 @@ impl Edge {
             vm.counters.requests_untracked.add(1);
         }
         let origin = Origin { connection: id, age: age.unwrap_or(Duration::ZERO), open };
-        let mut stamp = String::with_capacity(128);
-        self.stamper.borrow_mut().stamp(origin, &mut stamp);
+        let mut buffer = self.buffer.borrow_mut();
+        buffer.clear();
+        self.stamper.borrow_mut().stamp(origin).write(&mut buffer);
         vm.counters.requests_stamped.add(1);
-        replace_header(MapType::RequestHeaders, STAMP_HEADER, stamp.as_bytes())
+        replace_header(MapType::RequestHeaders, STAMP_HEADER, buffer.as_bytes())
+    }
+
+    /// Leaves the request in hand without a stamp, also without one that the client has sent.
+    pub fn leave_unstamped(&self) -> Result<(), Status> {
+        remove_header(MapType::RequestHeaders, STAMP_HEADER)
     }
 
     /// Does what a close request asks, as far as the guard admits it.
@@ -103,9 +118,16 @@ impl Edge {
 
     /// Shares what was counted with the other VMs.
     pub fn on_tick(&self) {
-        if self.total.share(&mut self.stamper.borrow_mut()).is_err() {
+        let now = self.vm.now.get();
+        let mut stamper = self.stamper.borrow_mut();
+        stamper.on_tick(now);
+        if stamper.leaves_some_out() {
+            self.vm.connections.borrow_mut().overlook(now);
+        }
+        if self.total.share(&mut stamper).is_err() {
             self.vm.counters.host_errors.add(1);
         }
+        drop(stamper);
         // Its call may have been lost with the root context it was meant for.
         self.take_over_closes();
     }

@@ -21,9 +21,29 @@ const TOLD: &[u8] = b"spillway_told";
 pub(crate) struct HttpRole {
     /// Absent where the filter was never configured: the request passes as if it were not there.
     place: Option<Rc<Place>>,
-    connection: Option<Rc<Connection>>,
-    /// The method is CONNECT.
-    tunnel: bool,
+    request: Request,
+}
+
+/// What is known of the request in hand.
+enum Request {
+    /// There is none, or it is none of ours.
+    None,
+    /// It has no stamp, and its connection was not asked for.
+    Unresolved {
+        /// It could become a tunnel.
+        has_body: bool,
+    },
+    /// It is in flight on its connection, if that is known.
+    Resolved { connection: Option<Rc<Connection>>, tunnel: Tunnel },
+}
+
+/// Whether the method is CONNECT.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tunnel {
+    No,
+    Yes,
+    /// With the response there is no way to ask for it any more.
+    Unknown,
 }
 
 /// Where the filter stands, and what it has to do there.
@@ -43,43 +63,83 @@ enum Client {
     SpeaksAnother,
     /// The connection becomes something else than HTTP.
     Upgrades,
+    /// It may do so.
+    MayUpgrade,
 }
 
 // === impl HttpRole ===
 
 impl HttpRole {
     pub fn new(place: Option<Rc<Place>>) -> Self {
-        Self { place, connection: None, tunnel: false }
+        Self { place, request: Request::None }
     }
 
     pub fn on_request_headers(&mut self, end_of_stream: bool) {
         let Some(place) = self.place.as_ref().filter(|place| place.has_requests) else {
             return;
         };
-        let id = connection_id();
-        self.connection = place.enter_request(id);
-        // With the response there is no way to ask for it any more. A tunnel has no end yet.
-        self.tunnel = !end_of_stream
-            && get_header(MapType::RequestHeaders, ":method").is_ok_and(|m| m == b"CONNECT");
-        if let Some(edge) = &place.edge
-            && edge.stamp(id.unwrap_or(0), self.connection.as_deref()).is_err()
-        {
-            edge.vm.counters.host_errors.add(1);
+        let Some(edge) = &place.edge else {
+            return;
+        };
+        let vm = &place.vm;
+        let has_body = !end_of_stream;
+        let done = if edge.count_request() {
+            let id = connection_id();
+            let connection =
+                id.ok().and_then(|id| vm.connections.borrow_mut().of_request(id, vm.now.get()));
+            let stamped = edge.stamp(id.unwrap_or(0), connection.as_deref());
+            self.request = place.enter_request(connection, has_body);
+            stamped
+        } else {
+            self.request = if vm.watches() {
+                place.enter_request(place.connection(), has_body)
+            } else {
+                vm.unresolved.set(vm.unresolved.get().saturating_add(1));
+                Request::Unresolved { has_body }
+            };
+            edge.leave_unstamped()
+        };
+        if done.is_err() {
+            vm.counters.host_errors.add(1);
         }
     }
 
     pub fn on_response_headers(&mut self) {
-        let Some(place) = &self.place else {
+        let Some(place) = self.place.clone() else {
             return;
         };
         if let Some(edge) = &place.edge {
             Self::take_close_request(edge);
         }
-        if let Some(connection) = &self.connection
-            && place.tell(connection, self.tunnel).is_err()
+        if place.vm.watches() {
+            self.resolve();
+        }
+        if let Request::Resolved { connection: Some(connection), tunnel } = &self.request
+            && place.tell(connection, *tunnel).is_err()
         {
             place.vm.counters.host_errors.add(1);
         }
+    }
+
+    /// Finds out which connection the request in hand came on, where that was not asked for; true if
+    /// so.
+    pub fn resolve(&mut self) -> bool {
+        let (Some(place), Request::Unresolved { has_body }) = (&self.place, &self.request) else {
+            return false;
+        };
+        let tunnel = if *has_body { Tunnel::Unknown } else { Tunnel::No };
+        let connection = place.connection();
+        if let Some(connection) = &connection {
+            connection.request_started(place.vm.now.get());
+        }
+        let before = std::mem::replace(&mut self.request, Request::Resolved { connection, tunnel });
+        before.over(&place.vm);
+        true
+    }
+
+    /// Whether its connection was not asked for.
+    pub fn is_unresolved(&self) -> bool {
+        matches!(self.request, Request::Unresolved { .. })
     }
 
     /// It is in the place of the connection role.
@@ -106,8 +166,23 @@ impl HttpRole {
 
 impl Drop for HttpRole {
     fn drop(&mut self) {
-        if let (Some(place), Some(connection)) = (&self.place, &self.connection) {
-            connection.request_finished(place.vm.now.get());
+        if let Some(place) = &self.place {
+            std::mem::replace(&mut self.request, Request::None).over(&place.vm);
+        }
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// The request is no longer what it was.
+    fn over(self, vm: &Vm) {
+        match self {
+            Self::None | Self::Resolved { connection: None, .. } => {}
+            Self::Unresolved { .. } => vm.unresolved.set(vm.unresolved.get().saturating_sub(1)),
+            Self::Resolved { connection: Some(connection), .. } => {
+                connection.request_finished(vm.now.get());
+            }
         }
     }
 }
@@ -115,19 +190,35 @@ impl Drop for HttpRole {
 // === impl Place ===
 
 impl Place {
-    /// The connection that a request came on, with the request in flight there.
-    fn enter_request(&self, id: Result<ConnectionId, Status>) -> Option<Rc<Connection>> {
-        let now = self.vm.now.get();
-        let connection = self.vm.connections.borrow_mut().of_request(id.ok()?, now)?;
-        if connection.should_be_gone(2 * self.drain_timeout, now) {
-            self.vm.miss_drain(&connection);
+    /// The connection of the request in hand, if it is known.
+    fn connection(&self) -> Option<Rc<Connection>> {
+        match connection_id() {
+            Ok(id) => self.vm.connections.borrow().get(id).map(Rc::clone),
+            Err(_) => {
+                self.vm.counters.host_errors.add(1);
+                None
+            }
         }
-        connection.request_started(now);
-        Some(connection)
+    }
+
+    /// The request in hand is in flight on this connection.
+    fn enter_request(&self, connection: Option<Rc<Connection>>, has_body: bool) -> Request {
+        let now = self.vm.now.get();
+        if let Some(connection) = &connection {
+            if connection.should_be_gone(2 * self.drain_timeout, now) {
+                self.vm.miss_drain(connection);
+            }
+            connection.request_started(now);
+        }
+        // A tunnel has no end yet.
+        let is_tunnel = has_body
+            && get_header(MapType::RequestHeaders, ":method").is_ok_and(|m| m == b"CONNECT");
+        let tunnel = if is_tunnel { Tunnel::Yes } else { Tunnel::No };
+        Request::Resolved { connection, tunnel }
     }
 
     /// Has the response in hand tell the client, where its connection is to be closed.
-    fn tell(&self, connection: &Connection, tunnel: bool) -> Result<(), Status> {
+    fn tell(&self, connection: &Connection, tunnel: Tunnel) -> Result<(), Status> {
         match connection.stage() {
             Stage::Asked => self.begin_close(connection, tunnel)?,
             // One who was told over HTTP/1 and goes on is told again with every response.
@@ -144,10 +235,12 @@ impl Place {
         Ok(())
     }
 
-    fn begin_close(&self, connection: &Connection, tunnel: bool) -> Result<(), Status> {
+    fn begin_close(&self, connection: &Connection, tunnel: Tunnel) -> Result<(), Status> {
         let vm = &self.vm;
         match (client(tunnel)?, connection.role()) {
             (Client::Upgrades, _) => self.leave_upgraded(connection),
+            // The next response is to tell.
+            (Client::MayUpgrade, _) => vm.counters.announcements_deferred.add(1),
             (Client::Speaks(protocol), Some(_)) => {
                 connection.announce(protocol);
                 set_property(TOLD, way(protocol))?;
@@ -185,12 +278,17 @@ pub(crate) fn connection_id() -> Result<ConnectionId, Status> {
 }
 
 /// Asked only where a connection is to be closed.
-fn client(tunnel: bool) -> Result<Client, Status> {
+fn client(tunnel: Tunnel) -> Result<Client, Status> {
     let protocol = get_property(b"request\0protocol")?;
     Ok(match protocol.as_slice() {
         b"HTTP/1.0" | b"HTTP/1.1" => {
             let switches = get_header(MapType::ResponseHeaders, ":status")? == b"101";
-            if switches || tunnel { Client::Upgrades } else { Client::Speaks(Protocol::Http1) }
+            match tunnel {
+                _ if switches => Client::Upgrades,
+                Tunnel::Yes => Client::Upgrades,
+                Tunnel::Unknown => Client::MayUpgrade,
+                Tunnel::No => Client::Speaks(Protocol::Http1),
+            }
         }
         // A tunnel is one stream among others here, and goes on after a GOAWAY.
         b"HTTP/2" => Client::Speaks(Protocol::Http2),

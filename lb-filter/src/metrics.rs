@@ -12,8 +12,9 @@ pub(crate) struct Metrics {
 }
 
 /// The counters, in the order of [`values`].
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "spillway.lb.connections_opened",
+    "spillway.lb.requests",
     "spillway.lb.requests_stamped",
     "spillway.lb.requests_untracked",
     "spillway.lb.close_requests",
@@ -47,6 +48,7 @@ fn values(vm: &Vm) -> [u64; NAMES.len()] {
     let counters = &vm.counters;
     [
         &opened,
+        &counters.requests,
         &counters.requests_stamped,
         &counters.requests_untracked,
         &counters.close_requests,

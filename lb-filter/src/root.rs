@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use log::{error, info};
-use proxy_host::{BufferType, Plugin, get_buffer, get_property, is_news, set_tick_period};
+use proxy_host::{BufferType, Plugin, Streams, get_buffer, get_property, is_news, set_tick_period};
 use redistribution::config::{LbConfig, Role};
 use redistribution::connections::Patience;
 
@@ -93,7 +93,7 @@ impl Plugin for Root {
         }
     }
 
-    fn on_tick(&mut self) {
+    fn on_tick(&mut self, streams: &Streams<Stream>) {
         let Some(Configured { place, role, patience }) = &self.configured else {
             return;
         };
@@ -102,7 +102,7 @@ impl Plugin for Root {
             edge.on_tick();
         }
         if *role == Role::Connection {
-            close_drained(&place.vm, *patience, self.id);
+            close_drained(&place.vm, *patience, self.id, streams);
         }
     }
 

@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use log::warn;
 use proxy_host::{Status, is_news, monotonic_now};
+use redistribution::config::LbConfig;
 use redistribution::connections::{Connection, Connections};
+use redistribution::sampler::Sampler;
 use redistribution::stamper::Stamper;
 use redistribution::{Timestamp, VmToken};
 
@@ -25,17 +27,19 @@ pub(crate) struct Vm {
     pub connections: RefCell<Connections>,
     /// Connections whose clients were told to close through the connection role.
     pub draining: RefCell<Vec<Rc<Connection>>>,
+    /// Requests in flight whose connections were not asked for.
+    pub unresolved: Cell<usize>,
     /// The counter of each load balancer id, so that filters of one id count as one.
     stampers: RefCell<BTreeMap<String, Rc<RefCell<Stamper>>>>,
     pub counters: Counters,
     metrics: RefCell<Metrics>,
-    swept_at: Cell<Timestamp>,
     warned: Cell<bool>,
 }
 
 /// What this VM has done since it started.
 #[derive(Default)]
 pub(crate) struct Counters {
+    pub requests: Count,
     pub requests_stamped: Count,
     pub requests_untracked: Count,
     pub close_requests: Count,
@@ -95,23 +99,31 @@ impl Vm {
             now: Cell::new(now),
             connections: RefCell::default(),
             draining: RefCell::default(),
+            unresolved: Cell::default(),
             stampers: RefCell::default(),
             counters: Counters::default(),
             metrics: RefCell::new(Metrics::define()),
-            swept_at: Cell::new(now),
             warned: Cell::new(false),
         }
     }
 
     /// The counter of the load balancer `id`.
-    pub fn stamper(&self, id: &str, pool: &str, weight: f64) -> Rc<RefCell<Stamper>> {
+    pub fn stamper(&self, id: &str, config: &LbConfig) -> Rc<RefCell<Stamper>> {
+        let LbConfig { pool, weight, max_stamps_per_second, .. } = config;
         let mut stampers = self.stampers.borrow_mut();
         let stamper = stampers.entry(id.to_owned()).or_insert_with(|| {
-            let stamper = Stamper::new(id.to_owned(), pool.to_owned(), weight, self.token);
+            let seed = getrandom::u64().unwrap_or(self.now.get().as_nanos());
+            let sampler = Sampler::new(*max_stamps_per_second, seed);
+            let stamper = Stamper::new(id.to_owned(), pool.clone(), *weight, self.token, sampler);
             Rc::new(RefCell::new(stamper))
         });
-        stamper.borrow_mut().belongs_to(pool, weight);
+        stamper.borrow_mut().configure(pool, *weight, *max_stamps_per_second);
         Rc::clone(stamper)
+    }
+
+    /// Whether it matters which connections requests come on: closes are under way.
+    pub fn watches(&self) -> bool {
+        self.connections.borrow().are_watched()
     }
 
     /// A connection was entered by the connection role: where no HTTP role works in this VM, nobody
@@ -164,12 +176,8 @@ impl Vm {
             Ok(now) => self.now.set(Timestamp::from_nanos(now)),
             Err(_) => self.counters.host_errors.add(1),
         }
-        let now = self.now.get();
-        if now.since(self.swept_at.get()).as_secs() >= 1 {
-            self.swept_at.set(now);
-            let lapsed = self.connections.borrow_mut().sweep(now);
-            self.counters.closes_lapsed.add(lapsed);
-        }
+        let lapsed = self.connections.borrow_mut().sweep(self.now.get());
+        self.counters.closes_lapsed.add(lapsed);
         self.metrics.borrow_mut().update(self);
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use log::{error, info};
 use proxy_host::{
-    BufferType, Plugin, get_buffer, get_property, is_news, monotonic_now, set_tick_period,
+    BufferType, Plugin, Streams, get_buffer, get_property, is_news, monotonic_now, set_tick_period,
 };
 use redistribution::Timestamp;
 use redistribution::config::NodeConfig;
@@ -89,7 +89,7 @@ impl Plugin for Root {
         }
     }
 
-    fn on_tick(&mut self) {
+    fn on_tick(&mut self, _: &Streams<Http>) {
         let (Some(filter), Some(metrics)) = (&self.filter, &mut self.metrics) else {
             return;
         };

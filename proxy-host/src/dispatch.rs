@@ -26,8 +26,8 @@ pub trait Plugin {
     /// Takes the configuration, so many bytes long; false refuses it.
     fn on_configure(&mut self, size: usize) -> bool;
 
-    /// Time has passed.
-    fn on_tick(&mut self);
+    /// Time has passed. `streams` are those of all plugins of the VM.
+    fn on_tick(&mut self, streams: &Streams<Self::Stream>);
 
     /// Begins a stream.
     fn stream(&self, id: u32) -> Self::Stream;
@@ -37,8 +37,11 @@ pub trait Plugin {
 pub struct Contexts<P: Plugin> {
     /// A few at most.
     plugins: RefCell<Vec<(u32, P)>>,
-    streams: RefCell<HashMap<u32, P::Stream, BuildHasherDefault<IdHasher>>>,
+    streams: Streams<P::Stream>,
 }
+
+/// The streams of all plugins of a VM, by the ids of their contexts.
+pub struct Streams<S>(RefCell<HashMap<u32, S, BuildHasherDefault<IdHasher>>>);
 
 /// Spreads ids, which the host counts up: one multiplication instead of a hash.
 #[derive(Default)]
@@ -52,7 +55,7 @@ impl<P: Plugin> Contexts<P> {
     pub const fn new() -> Self {
         Self {
             plugins: RefCell::new(Vec::new()),
-            streams: RefCell::new(HashMap::with_hasher(BuildHasherDefault::new())),
+            streams: Streams(RefCell::new(HashMap::with_hasher(BuildHasherDefault::new()))),
         }
     }
 
@@ -67,14 +70,14 @@ impl<P: Plugin> Contexts<P> {
         let Ok(plugins) = self.plugins.try_borrow() else { return };
         let Some((_, plugin)) = plugins.iter().find(|(known, _)| *known == parent) else { return };
         let stream = plugin.stream(id);
-        if let Ok(mut streams) = self.streams.try_borrow_mut() {
+        if let Ok(mut streams) = self.streams.0.try_borrow_mut() {
             streams.insert(id, stream);
         }
     }
 
     /// `proxy_on_delete`: the context is gone.
     pub fn delete(&self, id: u32) {
-        let stream = self.streams.try_borrow_mut().ok().and_then(|mut all| all.remove(&id));
+        let stream = self.streams.0.try_borrow_mut().ok().and_then(|mut all| all.remove(&id));
         if stream.is_none()
             && let Ok(mut plugins) = self.plugins.try_borrow_mut()
         {
@@ -89,7 +92,7 @@ impl<P: Plugin> Contexts<P> {
 
     /// `proxy_on_tick`.
     pub fn tick(&self, id: u32) {
-        self.plugin(id, P::on_tick);
+        self.plugin(id, |plugin| plugin.on_tick(&self.streams));
     }
 
     /// Has the plugin `id` answer a callback; `None` where it is not there.
@@ -101,7 +104,7 @@ impl<P: Plugin> Contexts<P> {
 
     /// Has the stream `id` answer a callback; it goes on where it is not there.
     pub fn stream(&self, id: u32, callback: impl FnOnce(&mut P::Stream) -> Action) -> Action {
-        let Ok(mut streams) = self.streams.try_borrow_mut() else { return Action::Continue };
+        let Ok(mut streams) = self.streams.0.try_borrow_mut() else { return Action::Continue };
         streams.get_mut(&id).map_or(Action::Continue, callback)
     }
 }
@@ -109,6 +112,18 @@ impl<P: Plugin> Contexts<P> {
 impl<P: Plugin> Default for Contexts<P> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+// === impl Streams ===
+
+impl<S> Streams<S> {
+    /// Calls `visit` for one stream after the other, with the id of its context, until it says no. It must
+    /// make no host call that has the host call back for a stream.
+    pub fn visit(&self, mut visit: impl FnMut(u32, &mut S) -> bool) {
+        if let Ok(mut streams) = self.0.try_borrow_mut() {
+            let _ = streams.iter_mut().all(|(id, stream)| visit(*id, stream));
+        }
     }
 }
 

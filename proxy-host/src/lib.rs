@@ -31,7 +31,7 @@ mod stream;
 
 pub use abi::{Action, BufferType, MapType, Status, allocate};
 pub use clock::monotonic_now;
-pub use dispatch::{Contexts, Plugin};
+pub use dispatch::{Contexts, Plugin, Streams};
 pub use logger::log_to_host;
 pub use metrics::{Counter, Gauge, Level};
 pub use news::is_news;

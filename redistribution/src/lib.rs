@@ -15,6 +15,7 @@
 //! | Which connections may it name? | [`recent_connections`] |
 //! | What does a node do with a request and its response? | [`node`] |
 //! | How does an edge count and stamp its requests? | [`stamper`] |
+//! | Which of them does it stamp, where they are many? | [`sampler`] |
 //! | Which connections are open at the edge, and how far is each with closing? | [`connections`] |
 //! | Does the edge do what a close request asks? | [`guard`], [`close_budget`] |
 //! | What bytes tell an HTTP/1 or HTTP/2 client to close? | [`http1`], [`http2`] |
@@ -57,6 +58,7 @@ mod pools;
 pub mod rebalance;
 pub mod recent_connections;
 pub mod request_share;
+pub mod sampler;
 pub mod stamper;
 mod timestamp;
 pub mod trial;

@@ -24,6 +24,7 @@ const FIELDS: &[&str] = &[
     "pool",
     "weight",
     "max_closes_per_second",
+    "max_stamps_per_second",
     "drain_timeout",
 ];
 
@@ -104,6 +105,7 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
             prop_assert!(is_valid_name(&config.pool));
             prop_assert!((0.001..=1e6).contains(&config.weight));
             prop_assert!((0.001..=1e5).contains(&config.max_closes_per_second.get()));
+            prop_assert!((1.0..=1e6).contains(&config.max_stamps_per_second.get()));
             prop_assert!(config.drain_timeout >= Duration::from_millis(100));
         }
     }

@@ -5,6 +5,7 @@ use rand_distr::{Distribution, Poisson};
 use rand_pcg::Pcg64;
 use redistribution::close_budget::CloseBudget;
 use redistribution::close_rate::PerSecond;
+use redistribution::sampler::Sampler;
 use redistribution::stamper::Stamper;
 use redistribution::{Timestamp, VmToken};
 
@@ -87,7 +88,9 @@ impl Edge {
 }
 
 fn stamper(id: &str, spec: &EdgeSpec, vm: VmToken) -> Stamper {
-    Stamper::new(id.to_owned(), format!("pool-{}", spec.pool), spec.weight, vm)
+    // Which requests are stamped is the model's to say.
+    let sampler = Sampler::new(PerSecond::MAX, 0);
+    Stamper::new(id.to_owned(), format!("pool-{}", spec.pool), spec.weight, vm, sampler)
 }
 
 // === impl Seats ===

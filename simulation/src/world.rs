@@ -296,7 +296,8 @@ impl World {
             age: Duration::from_secs_f64(age.max(0.0)),
             open: at.seats.count as u64,
         };
-        let stamp = at.stamper.count(stands_for, origin);
+        at.stamper.count(stands_for);
+        let stamp = at.stamper.stamp(origin);
         let Some(node) = choose(nodes, edge, random) else {
             return;
         };

@@ -94,7 +94,7 @@ async fn a_node_that_observes_asks_for_nothing_and_counts() -> Result<()> {
     let totals = clients.stop().await;
     assert_eq!((totals.connections_opened, totals.closes_seen, totals.failed), (2, 0, 0));
     eventually("the edge has counted all requests", || async {
-        Ok(lb(edge, "requests_stamped").await? == totals.requests)
+        Ok(lb(edge, "requests").await? == totals.requests)
     })
     .await;
     assert_eq!(node(node_envoy, "closes_requested").await?, 0);

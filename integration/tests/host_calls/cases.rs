@@ -188,6 +188,34 @@ pub fn busy(tally: &mut Tally) -> Result<()> {
     no_host_errors(vm.host(), "spillway.lb")
 }
 
+/// As many, while a connection that has no request is to be closed.
+pub fn busy_while_a_close_is_under_way(tally: &mut Tally) -> Result<()> {
+    let mut vm = edge_vm()?;
+    let connection_role = vm.configure(r#"{ "role": "connection" }"#)?;
+    let http_role = vm.configure(r#"{ "role": "http", "max_stamps_per_second": 10 }"#)?;
+    for id in [1, 2] {
+        on_connection(vm.host(), id);
+        vm.connect(connection_role)?;
+    }
+    let mut token = None;
+    for number in 0..5_000 {
+        vm.exchange(http_role, &plain(&[2]))?;
+        token = token.or_else(|| stamped_with(&mut vm, "vm"));
+        if number % 100 == 99 {
+            vm.tick()?;
+        }
+    }
+    let close = format!("lb=\"edge-1\", conns=(1;vm={})", token.context("no stamp")?);
+    let mut response = RESPONSE.to_vec();
+    response.push(("spillway-close", close.as_str()));
+    vm.exchange(http_role, &Exchange { response: &response, ..plain(&[2]) })?;
+    for _ in 0..100 {
+        let under_way = "HTTP role: request without a stamp, while a close is under way";
+        request(&mut vm, http_role, tally, ["HTTP role: request with a stamp", under_way])?;
+    }
+    no_host_errors(vm.host(), "spillway.lb")
+}
+
 /// An edge's VM in which no role is configured yet.
 pub fn edge_vm() -> Result<Vm> {
     let mut vm = Vm::start("lb_filter.wasm")?;
@@ -237,12 +265,7 @@ fn first_close(vm: &mut Vm, root: u32) -> Result<()> {
 /// A request whose response asks to close its connection.
 fn closed(vm: &mut Vm, root: u32, tally: &mut Tally, case: &'static str) -> Result<()> {
     vm.exchange(root, &plain(&[2]))?;
-    let stamp = vm.host().header(REQUEST_HEADERS, "spillway-lb").context("no stamp")?;
-    let stamp = String::from_utf8(stamp.to_vec())?;
-    let field = |name: &str| {
-        let after = stamp.split(&format!("{name}=")).nth(1);
-        after.and_then(|rest| rest.split(',').next()).context("no such field")
-    };
+    let mut field = |name| stamped_with(vm, name).context("no such field");
     let close = format!("lb=\"edge-1\", conns=({};vm={})", field("conn")?, field("vm")?);
     let mut response = RESPONSE.to_vec();
     response.push(("spillway-close", close.as_str()));
@@ -252,6 +275,14 @@ fn closed(vm: &mut Vm, root: u32, tally: &mut Tally, case: &'static str) -> Resu
     ensure!(left.is_none(), "a close request goes on to the client");
     tally.met(case, counts);
     Ok(())
+}
+
+/// What the stamp on the last request says as `name`.
+fn stamped_with(vm: &mut Vm, name: &str) -> Option<String> {
+    let stamp =
+        String::from_utf8(vm.host().header(REQUEST_HEADERS, "spillway-lb")?.to_vec()).ok()?;
+    let after = stamp.split(&format!("{name}=")).nth(1)?;
+    Some(after.split(',').next()?.to_owned())
 }
 
 fn idle_ticks(vm: &mut Vm, tally: &mut Tally, case: &'static str) -> Result<()> {

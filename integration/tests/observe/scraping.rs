@@ -129,7 +129,7 @@ async fn the_dashboard_shows_how_a_third_edge_gets_its_part() -> Result<()> {
     let block = LoopbackBlock::claim()?;
     let prometheus = Scraper::start(&fleet, &block)?;
     let _clients = mixed_clients(&fleet, 120, 2, Pace::PerSecond(5.0))?;
-    let load = format!("sum by (instance) (rate(spillway_lb_requests_stamped[{INTERVAL}]))");
+    let load = format!("sum by (instance) (rate(spillway_lb_requests[{INTERVAL}]))");
     eventually("it has scraped both for a while", || async {
         Ok(prometheus.value(&format!("min({load})")).await? > 200.0)
     })
@@ -146,7 +146,7 @@ async fn the_dashboard_shows_how_a_third_edge_gets_its_part() -> Result<()> {
         Ok(prometheus.value("sum(spillway_node_close_rate_millis)").await? > 1000.0)
     })
     .await;
-    let of_third = format!("rate(spillway_lb_requests_stamped{{instance=\"edge-3\"}}[{INTERVAL}])");
+    let of_third = format!("rate(spillway_lb_requests{{instance=\"edge-3\"}}[{INTERVAL}])");
     let third = format!("sum({of_third}) / avg({load})");
     eventually_within(3 * SETTLE_TIME, "it shows that the third one has its part", || async {
         Ok(prometheus.value(&third).await? > 0.8 && prometheus.value(deviation).await? < 300.0)

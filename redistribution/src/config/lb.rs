@@ -22,6 +22,9 @@ pub struct LbConfig {
     pub mode: Mode,
     /// Closes per second it makes at most, over all workers. Default: 100.
     pub max_closes_per_second: PerSecond,
+    /// Requests per second that each VM (worker) stamps at most, more or less; of more it stamps a
+    /// sample. Default: 1000.
+    pub max_stamps_per_second: PerSecond,
     /// How long a client that was told to close may stay without a request. Default: 5 s.
     pub drain_timeout: Duration,
     /// How long it may stay whatever it does, also with a request in flight, which is cut then.
@@ -51,6 +54,7 @@ impl Default for LbConfig {
             weight: 1.0,
             mode: Mode::Enforce,
             max_closes_per_second: PerSecond::new(100.0).unwrap_or_default(),
+            max_stamps_per_second: PerSecond::new(1000.0).unwrap_or_default(),
             drain_timeout: Duration::from_secs(5),
             max_drain: None,
         }
@@ -92,6 +96,11 @@ impl LbConfig {
                     .and_then(|field| field.parse(number(0.001..=100_000.0)))
                     .and_then(PerSecond::new)
                     .unwrap_or(defaults.max_closes_per_second),
+                max_stamps_per_second: object
+                    .field("max_stamps_per_second")
+                    .and_then(|field| field.parse(number(1.0..=1_000_000.0)))
+                    .and_then(PerSecond::new)
+                    .unwrap_or(defaults.max_stamps_per_second),
                 drain_timeout: object
                     .field("drain_timeout")
                     .and_then(|field| field.parse(duration(drain)))
@@ -129,6 +138,7 @@ mod tests {
             "weight": 2,
             "mode": "observe",
             "max_closes_per_second": 7.5,
+            "max_stamps_per_second": 200,
             "drain_timeout": "500ms",
             "max_drain": "2h"
         }"#;
@@ -141,6 +151,7 @@ mod tests {
                 weight: 2.0,
                 mode: Mode::Observe,
                 max_closes_per_second: PerSecond::new(7.5).unwrap(),
+                max_stamps_per_second: PerSecond::new(200.0).unwrap(),
                 drain_timeout: Duration::from_millis(500),
                 max_drain: Some(Duration::from_hours(2)),
             })

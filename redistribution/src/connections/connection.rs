@@ -1,8 +1,10 @@
 //! One downstream connection, and how far it is with closing.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
+use super::estimate::Sightings;
 use crate::{ConnectionId, Timestamp};
 
 /// A connection, shared by whoever holds a context on it.
@@ -17,6 +19,9 @@ pub struct Connection {
     active_at: Cell<Timestamp>,
     farewell: Cell<Farewell>,
     native_drain: Cell<Option<NativeDrain>>,
+    sightings: Cell<Sightings>,
+    /// Connections of the VM whose next requests matter, this one among them.
+    watched: Rc<Cell<usize>>,
 }
 
 /// How far a connection is with closing.
@@ -98,7 +103,12 @@ struct NativeDrain {
 // === impl Connection ===
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, role: Option<u32>, now: Timestamp) -> Self {
+    pub(super) fn new(
+        id: ConnectionId,
+        role: Option<u32>,
+        now: Timestamp,
+        watched: Rc<Cell<usize>>,
+    ) -> Self {
         Self {
             id,
             opened: now,
@@ -108,6 +118,8 @@ impl Connection {
             active_at: Cell::new(now),
             farewell: Cell::default(),
             native_drain: Cell::default(),
+            sightings: Cell::default(),
+            watched,
         }
     }
 
@@ -157,9 +169,36 @@ impl Connection {
     pub fn ask(&self) -> bool {
         let open = self.stage.get() == Stage::Open;
         if open {
-            self.stage.set(Stage::Asked);
+            self.set_stage(Stage::Asked);
         }
         open
+    }
+
+    /// Whether it matters which of the next requests are its: the next response is to tell its client,
+    /// or it may be closed once none is in flight. What Envoy drains itself needs no watching.
+    fn is_watched(&self) -> bool {
+        match self.stage.get() {
+            Stage::Open => false,
+            Stage::Asked | Stage::Announcing { .. } => true,
+            Stage::Draining { .. } => self.role.is_some(),
+        }
+    }
+
+    fn set_stage(&self, stage: Stage) {
+        let before = usize::from(self.is_watched());
+        self.stage.set(stage);
+        let after = usize::from(self.is_watched());
+        self.watched.set((self.watched.get() + after).saturating_sub(before));
+    }
+
+    /// One of its requests was seen, and stamped.
+    pub(super) fn sighted(&self, now: Timestamp) {
+        self.sightings.set(self.sightings.get().and(now));
+    }
+
+    /// When its requests were seen last.
+    pub(super) fn sightings(&self) -> Sightings {
+        self.sightings.get()
     }
 
     /// How long it has had neither a request nor bytes of one.
@@ -178,24 +217,24 @@ impl Connection {
 
     /// A response is about to go out whose bytes are to tell the client.
     pub fn announce(&self, protocol: Protocol) {
-        self.stage.set(Stage::Announcing { protocol, told: self.told_at() });
+        self.set_stage(Stage::Announcing { protocol, told: self.told_at() });
     }
 
     /// The client was told to close; true if it was not before.
     pub fn told(&self, now: Timestamp) -> bool {
         let before = self.told_at();
-        self.stage.set(Stage::Draining { since: before.unwrap_or(now) });
+        self.set_stage(Stage::Draining { since: before.unwrap_or(now) });
         before.is_none()
     }
 
     /// This response cannot tell the client: the next one is to.
     pub fn defer(&self) {
-        self.stage.set(self.told_at().map_or(Stage::Asked, |since| Stage::Draining { since }));
+        self.set_stage(self.told_at().map_or(Stage::Asked, |since| Stage::Draining { since }));
     }
 
     /// The close is given up: the connection no longer speaks HTTP, or is closing anyway.
     pub fn leave_alone(&self) {
-        self.stage.set(Stage::Open);
+        self.set_stage(Stage::Open);
         self.native_drain.set(None);
     }
 
@@ -247,5 +286,11 @@ impl Connection {
     #[must_use]
     pub fn should_be_gone(&self, grace: Duration, now: Timestamp) -> bool {
         self.native_drain.get().is_some_and(|drain| drain.http1 || now.since(drain.at) >= grace)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.set_stage(Stage::Open);
     }
 }
