@@ -11,5 +11,6 @@ mod in_a_row;
 mod puppet;
 mod responses;
 mod roles;
+mod sampled;
 mod support;
 mod upgrades;

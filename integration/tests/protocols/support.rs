@@ -86,6 +86,16 @@ impl Socket {
         }
     }
 
+    /// So many bytes.
+    pub async fn until_length(&mut self, length: usize) -> Result<String> {
+        while self.read.len() < length {
+            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
+            anyhow::ensure!(read.context("too little")?? > 0, "closed");
+        }
+        let rest = self.read.split_off(length);
+        Ok(String::from_utf8(std::mem::replace(&mut self.read, rest))?)
+    }
+
     /// What comes until the edge closes the connection, in order and not by a reset.
     pub async fn rest(&mut self) -> Result<Vec<u8>> {
         let read = timeout(PATIENCE, self.stream.read_to_end(&mut self.read)).await;
