@@ -52,9 +52,10 @@ pub(crate) struct LoadBalancer {
     requested_at: Option<Timestamp>,
     /// The usual time between one request and the next, where there were two.
     request_gap: Option<Duration>,
-    /// Requests since the start, and those that were there when they were last asked for.
+    /// Requests since the start, those included that had no stamp.
     requests: u64,
-    requests_taken: u64,
+    /// Stamps since they were last asked for.
+    stamps: u64,
     /// When it was last heard of first in a process that has started since.
     restarted_at: Option<Timestamp>,
     restarts: u32,
@@ -88,7 +89,7 @@ impl LoadBalancer {
             requested_at: None,
             request_gap: None,
             requests: 0,
-            requests_taken: 0,
+            stamps: 0,
             deviation: 0.0,
             restarted_at: None,
             restarts: 0,
@@ -154,7 +155,8 @@ impl LoadBalancer {
             return false;
         }
         let connection = NamedConnection { vm: position.vm, id: position.connection };
-        self.requests = self.requests.saturating_add(1);
+        self.requests = self.requests.saturating_add(position.sample);
+        self.stamps += 1;
         if let Some(before) = self.requested_at.replace(now) {
             let latest = now.since(before);
             self.request_gap = Some(self.request_gap.map_or(latest, |gap| usual(gap, latest)));
@@ -234,9 +236,9 @@ impl LoadBalancer {
         self.restarts
     }
 
-    /// Its requests here since this was last asked for.
-    pub fn take_requests(&mut self) -> u64 {
-        self.requests - std::mem::replace(&mut self.requests_taken, self.requests)
+    /// Its stamps here since this was last asked for.
+    pub fn take_stamps(&mut self) -> u64 {
+        std::mem::take(&mut self.stamps)
     }
 
     /// Its requests here since it was first heard of.

@@ -111,7 +111,7 @@ impl Pools {
             let new = Pace { seconds, ..Pace::default() };
             let pace = self.paces.entry(Rc::clone(&load_balancer.pool)).or_insert(new);
             pace.load_balancers += 1;
-            pace.requests += load_balancer.take_requests() as f64;
+            pace.requests += load_balancer.take_stamps() as f64;
         }
         self.paces.retain(|_, pace| pace.load_balancers > 0);
     }

@@ -203,6 +203,15 @@ impl Envoy {
         self.admin.get("/stats/prometheus").await
     }
 
+    /// What the admin interface answers to a GET of `path`.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or not with 200.
+    pub async fn admin_text(&self, path: &str) -> Result<String> {
+        self.admin.get(path).await
+    }
+
     /// The configuration that Envoy runs.
     ///
     /// # Errors

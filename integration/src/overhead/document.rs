@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::{Overhead, Spread};
+use crate::report::{Overhead, Scale, Spread};
 
 /// The document, as the command writes it.
 pub(super) fn document(overhead: &Overhead) -> String {
@@ -40,6 +40,45 @@ pub(super) fn document(overhead: &Overhead) -> String {
     );
     for workload in overhead.workloads() {
         let _ = write!(text, "\n## {workload}\n\n{}", table(overhead, &workload));
+    }
+    text.push_str(&many_connections(&overhead.scale));
+    text
+}
+
+/// What many connections cost, as Markdown.
+fn many_connections(scale: &[Scale]) -> String {
+    let Some(first) = scale.first() else { return String::new() };
+    let mut text = format!(
+        "\n## Many connections\n\n{} connections on one worker, over HTTP/1.1, each with one request when it \
+         opened.",
+        first.connections
+    );
+    if first.connections < first.wanted {
+        let _ = write!(
+            text,
+            " There were to be {}, but a process may not open more files on this machine.",
+            first.wanted
+        );
+    }
+    text.push_str(
+        " *Idle*: no requests at all; *active*: one connection in twenty has one a second. A *turn* is one of the \
+         worker's event loop, as Envoy measures it (`dispatcher.loop_duration_us`); the filter's tick is in one of \
+         them, ten times a second.\n\n\
+         | contender | bytes for each connection | added | CPU while idle, us/s | longest turn idle, us | longest turn active, us | tracked |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for of in scale {
+        let tracked = of.tracked.map_or("–".to_owned(), |tracked| tracked.to_string());
+        let _ = writeln!(
+            text,
+            "| `{}` | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {tracked} |",
+            of.name,
+            of.bytes_per_connection,
+            of.bytes_per_connection - first.bytes_per_connection,
+            of.idle_cpu_us_per_second,
+            of.longest_turn_idle_us,
+            of.longest_turn_active_us,
+        );
     }
     text
 }

@@ -65,7 +65,7 @@ async fn wrk(
         .arg("--script")
         .arg(script)
         .arg(format!("http://{to}"))
-        .args(["--", workload.path(), host]);
+        .args(["--", workload.path(), host, &workload.edges().to_string()]);
     let said = run(command, time).await?;
     let line = said.lines().find(|line| line.starts_with('{'));
     let line = line.with_context(|| format!("wrk has no result:\n{said}"))?;

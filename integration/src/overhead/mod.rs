@@ -10,6 +10,7 @@ mod load;
 mod result;
 mod rounds;
 mod routes;
+mod scale;
 mod workloads;
 
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use clap::{Args, ValueEnum};
 use self::result::Entry;
 use self::rounds::{Field, Things, kib_per_worker};
 use crate::artifacts::{empty_filter, filters, workspace};
-use crate::report::{self, Machine, Overhead};
+use crate::report::{self, Machine, Overhead, Scale};
 use crate::run::{self, prepare_folder, unless_signalled};
 use crate::tools::version;
 
@@ -32,6 +33,7 @@ pub use self::workloads::Workload;
 /// What a short run has instead.
 const SHORT_ROUNDS: usize = 1;
 const SHORT_ROUND_S: u64 = 1;
+const SHORT_CONNECTIONS: usize = 0;
 
 /// What the user can choose.
 #[derive(Args, Clone, Debug)]
@@ -48,6 +50,9 @@ pub struct Options {
     /// Seconds of load in each of them
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub round_seconds: u64,
+    /// Connections for the look at many of them; as many as one process may have if that is less
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    pub connections: usize,
     /// One round of a second, and no memory per VM: to see that it works, not what it costs
     #[arg(long)]
     pub short: bool,
@@ -85,7 +90,7 @@ pub async fn run(options: &Options) -> Result<()> {
         empty_filter: &empty_filter,
         folder: folder.path(),
     };
-    let entries = unless_signalled(measure(options, things)).await?;
+    let (entries, scale) = unless_signalled(measure(options, things)).await?;
     let contenders = result::measured(&entries);
     let overhead = Overhead {
         envoy_version: binary.version.to_string(),
@@ -95,6 +100,7 @@ pub async fn run(options: &Options) -> Result<()> {
         round_s: options.round().as_secs_f64(),
         ratios: result::ratios(&contenders),
         contenders,
+        scale,
     };
     let document = document::document(&overhead);
     println!("\n{document}");
@@ -114,7 +120,7 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-async fn measure(options: &Options, things: Things<'_>) -> Result<Vec<Entry>> {
+async fn measure(options: &Options, things: Things<'_>) -> Result<(Vec<Entry>, Vec<Scale>)> {
     let all = |chosen: &[Contender]| match chosen {
         [] => Contender::value_variants().to_vec(),
         some => some.to_vec(),
@@ -147,7 +153,15 @@ async fn measure(options: &Options, things: Things<'_>) -> Result<Vec<Entry>> {
             entry.kib_per_worker = Some(kib_per_worker(things, entry.contender).await?);
         }
     }
-    Ok(entries)
+    let mut scale = Vec::new();
+    let connections = if options.short { SHORT_CONNECTIONS } else { options.connections };
+    for contender in [Contender::NoFilter, Contender::LbHttpRole, Contender::LbBothRoles] {
+        if entries.iter().any(|entry| entry.contender == contender) && connections > 0 {
+            println!("{}: many connections", contender.name());
+            scale.push(scale::measure(things, contender, connections).await?);
+        }
+    }
+    Ok((entries, scale))
 }
 
 /// All rounds of some workloads.
@@ -169,7 +183,7 @@ async fn play(
             let (turn, count) = (round % contenders.len(), contenders.len());
             // Who comes first differs from round to round.
             let order = (0..count).map(|place| &field.running[(place + turn) % count]);
-            for running in order {
+            for running in order.filter(|running| workload.concerns(running.contender)) {
                 let sample = running.play(*workload, options.round(), things.folder).await?;
                 println!(
                     "[{}/{}] {:<20} {:<24} {:>8.2} us  {:>8.0}/s",

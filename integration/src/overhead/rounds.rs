@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use redistribution::wire::Stamp;
+use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::contenders::{Contender, Place};
@@ -39,7 +40,7 @@ pub(super) struct Things<'a> {
 pub(super) struct Running {
     pub contender: Contender,
     pub envoy: Envoy,
-    address: SocketAddr,
+    pub address: SocketAddr,
     /// What asks for closes has to name it.
     vm: String,
 }
@@ -97,11 +98,41 @@ impl Running {
             closes,
         };
         let bootstrap = contender.bootstrap(place)?;
+        Self::run(things, contender, place.traffic, &bootstrap, workers).await
+    }
+
+    /// Starts one on one worker, without anything behind it, and with changes to its configuration.
+    pub async fn start_with(
+        things: Things<'_>,
+        contender: Contender,
+        block: &LoopbackBlock,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Self> {
+        let place = Place {
+            traffic: free(block)?,
+            admin: free(block)?,
+            backend: free(block)?,
+            filters: things.filters,
+            empty_filter: things.empty_filter,
+            closes: false,
+        };
+        let mut bootstrap = contender.bootstrap(place)?;
+        change(&mut bootstrap);
+        Self::run(things, contender, place.traffic, &bootstrap, 1).await
+    }
+
+    async fn run(
+        things: Things<'_>,
+        contender: Contender,
+        address: SocketAddr,
+        bootstrap: &Value,
+        workers: u32,
+    ) -> Result<Self> {
         let name = contender.name();
-        let options = EnvoyOptions::new(things.binary, &name, &bootstrap, things.folder);
+        let options = EnvoyOptions::new(things.binary, &name, bootstrap, things.folder);
         let envoy = Envoy::start(EnvoyOptions { workers, ..options }).await?;
-        let vm = vm_of(place.traffic).await?.unwrap_or_else(|| NO_VM.to_owned());
-        Ok(Self { contender, envoy, address: place.traffic, vm })
+        let vm = vm_of(address).await?.unwrap_or_else(|| NO_VM.to_owned());
+        Ok(Self { contender, envoy, address, vm })
     }
 
     /// A round of a workload.

@@ -1,17 +1,19 @@
 -- The client of `cargo overhead`: each request has the next stamp, and what came of all is said in
 -- one line of JSON.
 local seq = 0
-local head, tail
+local head, middle, tail, edges
 
 function init(args)
   head = "GET " .. args[1] .. " HTTP/1.1\r\nHost: " .. args[2] ..
-    "\r\nspillway-lb: id=\"edge-2\", vm=v0123456789abcdef, seq="
+    "\r\nspillway-lb: id=\"edge-"
+  middle = "\", vm=v0123456789abcdef, seq="
   tail = ", conn="
+  edges = tonumber(args[3])
 end
 
 function request()
   seq = seq + 1
-  return head .. seq .. tail .. (seq % 50) .. ", age=60, open=50\r\n\r\n"
+  return head .. (2 + seq % edges) .. middle .. seq .. tail .. (seq % 50) .. ", age=60, open=50\r\n\r\n"
 end
 
 function done(summary, latency, requests)

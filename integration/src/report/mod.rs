@@ -23,7 +23,7 @@ use serde::Serialize;
 pub use self::comparison::{Comparison, ContenderResult, write as write_comparison};
 pub use self::html::write;
 pub use self::overhead::{
-    Cost, Machine, Measured, Overhead, Ratio, Spread, write as write_overhead,
+    Cost, Machine, Measured, Overhead, Ratio, Scale, Spread, write as write_overhead,
 };
 pub use self::picture::write as write_picture;
 pub(crate) use self::scale::{nice_step, spread, time_step};

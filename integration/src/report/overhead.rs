@@ -27,6 +27,29 @@ pub struct Overhead {
     pub contenders: Vec<Measured>,
     /// How they compare within the run.
     pub ratios: Vec<Ratio>,
+    /// With many connections; empty where that was left out.
+    pub scale: Vec<Scale>,
+}
+
+/// A contender with many connections on its one worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Scale {
+    /// What it is called.
+    pub name: String,
+    /// Connections wanted.
+    pub wanted: u64,
+    /// Connections that there were: as many as one process may have.
+    pub connections: u64,
+    /// Connections that the filter says are open, where it counts them.
+    pub tracked: Option<u64>,
+    /// Resident memory that each connection adds to the process.
+    pub bytes_per_connection: f64,
+    /// CPU time of the process for each second without a request.
+    pub idle_cpu_us_per_second: f64,
+    /// The longest turn of the worker's event loop meanwhile.
+    pub longest_turn_idle_us: f64,
+    /// The same where one connection in twenty has a request a second.
+    pub longest_turn_active_us: f64,
 }
 
 /// The machine and its programs.
