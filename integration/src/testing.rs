@@ -23,6 +23,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use redistribution::wire::{Position, Stamp};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -219,6 +220,24 @@ impl Session {
             Sender::Two(sender) => sender.is_closed(),
         };
         !closed && !self.over.is_finished()
+    }
+}
+
+/// Sends a request by hand, as a client does that takes no notice of `connection: close`, and
+/// returns the head of the response.
+pub async fn get_and_stay(stream: &mut TcpStream, path: &str) -> Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut response = Vec::new();
+    loop {
+        anyhow::ensure!(stream.read_buf(&mut response).await? > 0, "closed before the response");
+        let text = String::from_utf8_lossy(&response).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() == length.context("no length")?.parse::<usize>()? {
+                return Ok(head.to_owned());
+            }
+        }
     }
 }
 

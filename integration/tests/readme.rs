@@ -89,14 +89,12 @@ async fn its_commands_run() -> Result<()> {
             "cargo soak" => assert!(aliases.contains("soak = \"run"), "{aliases}"),
             // Run by tests/release.rs, through that binary too.
             "cargo artifacts" => assert!(aliases.contains("artifacts = \"run"), "{aliases}"),
-            // Run by tests/compose, with the compose tool that is there.
-            "cargo build --locked --bin spillway"
-            | "export ENVOY_IMAGE=$(scripts/envoy-image)"
-            | "docker compose up --detach"
-            | "docker compose logs --tail 1 clients"
-            | "docker compose kill edge-3"
-            | "docker compose start edge-3"
-            | "docker compose down" => assert!(workspace().join("docker-compose.yml").exists()),
+            // Run by tests/compose before it starts a fleet.
+            "cargo build --locked --bin spillway" | "export ENVOY_IMAGE=$(scripts/envoy-image)" => {
+            }
+            // Run by tests/compose on a fleet, with the compose tool that is there; it fails where it
+            // has left out one of the README's.
+            compose if compose.starts_with("docker compose ") => {}
             // This is it.
             "cargo test" => {}
             build if build.starts_with("cargo build") => {

@@ -1,8 +1,10 @@
 //! A project of compose that goes away with the test, however that ends.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use integration::artifacts::{filters, workspace};
@@ -25,6 +27,8 @@ pub struct Project {
     image: String,
     /// The test's own compose file, and what it mounts.
     directory: TempDir,
+    /// What was asked of compose so far.
+    called: Mutex<BTreeSet<String>>,
 }
 
 // === impl Project ===
@@ -56,11 +60,13 @@ impl Project {
             compose: tools.compose.first().context("no compose")?,
             image: image()?,
             directory,
+            called: Mutex::default(),
         })
     }
 
     /// Runs compose for this project, and gives back what it says.
     pub fn compose(&self, arguments: &[&str]) -> Result<String> {
+        lock(&self.called).insert(arguments.join(" "));
         let (program, first) = self.compose.split_first().context("no compose")?;
         let mut command = Command::new(program);
         command
@@ -71,6 +77,19 @@ impl Project {
             .current_dir(workspace())
             .env("ENVOY_IMAGE", &self.image);
         ended(&mut command)
+    }
+
+    /// What compose was asked so far, as the README would write it.
+    pub fn commands(&self) -> BTreeSet<String> {
+        lock(&self.called).iter().map(|arguments| format!("docker compose {arguments}")).collect()
+    }
+
+    /// What there is of it: its containers, and its networks.
+    pub fn what_there_is(&self) -> Result<String> {
+        let label = format!("label={PROJECT}={}", self.name);
+        let list =
+            |of: &[&str]| run(["docker"].iter().chain(of).chain(&["--quiet", "--filter", &label]));
+        Ok(list(&["ps", "--all"])? + &list(&["network", "ls"])?)
     }
 
     /// The container of a service.
@@ -121,6 +140,10 @@ impl Drop for Project {
             eprintln!("{} stays: {error:#}", self.name);
         }
     }
+}
+
+fn lock(called: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+    called.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The README's command, which has nothing to do after `cargo test` has built the tests.
