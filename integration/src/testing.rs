@@ -63,8 +63,8 @@ pub async fn eventually_within<F: Future<Output = Result<bool>>>(
     }
 }
 
-/// Of the two cores that the tests are made for, what a test has for itself.
-static CORES: Semaphore = Semaphore::const_new(2);
+/// Of the two cores that the tests are made for, what a test has for itself, in thirds.
+static CORES: Semaphore = Semaphore::const_new(6);
 
 /// Tests that load both cores run one at a time.
 ///
@@ -72,7 +72,7 @@ static CORES: Semaphore = Semaphore::const_new(2);
 ///
 /// Never: the cores are not closed.
 pub async fn all_cores() -> SemaphorePermit<'static> {
-    CORES.acquire_many(2).await.expect("never closed")
+    CORES.acquire_many(6).await.expect("never closed")
 }
 
 /// Tests that load one of them run two at a time.
@@ -81,7 +81,16 @@ pub async fn all_cores() -> SemaphorePermit<'static> {
 ///
 /// Never, likewise.
 pub async fn one_core() -> SemaphorePermit<'static> {
-    CORES.acquire().await.expect("never closed")
+    CORES.acquire_many(3).await.expect("never closed")
+}
+
+/// Tests that wait most of the time, with traffic all along, run three at a time.
+///
+/// # Panics
+///
+/// Never, likewise.
+pub async fn some_of_a_core() -> SemaphorePermit<'static> {
+    CORES.acquire_many(2).await.expect("never closed")
 }
 
 /// A counter of the edge's filter.
@@ -137,7 +146,8 @@ pub async fn warm_up(fleet: &Fleet) -> Result<()> {
 
 /// Stands behind a node without the filter and asks for closes by the word of the client:
 /// `/stamp` answers with the stamp, `/own` asks to close the connection of the request,
-/// `/other-edge` asks it of another load balancer, and `/close/VM/ID` names a connection.
+/// `/other-edge` asks it of another load balancer, and `/close/VM/ID` names a connection. `/never` gets
+/// no answer.
 pub fn puppet() -> StartApplication {
     StartApplication(|address| Box::pin(Application::serve(address, answer_as_puppet)))
 }
@@ -148,6 +158,9 @@ async fn answer_as_puppet(request: Request<Incoming>) -> Response<Body> {
     let stamp = Stamp::parse(&header).ok().and_then(|stamp| stamp.position);
     let own = stamp.map(|at| format!("{};vm={}", at.connection, at.vm));
     let path: Vec<_> = request.uri().path().split('/').skip(1).collect();
+    if path == ["never"] {
+        std::future::pending().await
+    }
     let close = match (path.as_slice(), own) {
         (["own"], Some(own)) => Some(format!("lb=\"edge-1\", conns=({own})")),
         (["other-edge"], Some(own)) => Some(format!("lb=\"edge-2\", conns=({own})")),

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::project::Project;
 use crate::tools::{Tools, run};
@@ -262,10 +263,14 @@ impl Fleet {
     }
 }
 
+/// Docker is asked by a program of its own each time, which takes as much of a core as one lets it.
+const ASK_INTERVAL: Duration = Duration::from_millis(400);
+
 /// Waits until Docker finds services healthy.
 pub async fn healthy(project: &Project, services: &[&str]) {
     for service in services {
         eventually(&format!("{service} is healthy"), || async {
+            sleep(ASK_INTERVAL).await;
             let state = project.inspect(service)?["State"].take();
             ensure!(state["Health"]["Status"] == "healthy", "{state}");
             Ok(true)
