@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::client::{ClientPool, ClientTotals, EdgeTotals, LongLivedClient};
+use crate::client::{ClientPool, ClientStats, ClientTotals, EdgeTotals, LongLivedClient};
 use crate::client::{Pace, Protocol, Resolver};
 use crate::envoy::Admin;
 
@@ -25,7 +25,7 @@ const DNS_PORT: u16 = 53;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Requests that an HTTP/2 client has in flight at most; an HTTP/1 client has one.
-pub const STREAMS: u32 = 2;
+const STREAMS: u32 = 2;
 
 /// What the user can choose.
 #[derive(Args, Clone, Debug)]
@@ -53,11 +53,13 @@ pub struct Ready {
     pub admin: SocketAddr,
 }
 
-/// What clients say each second: counts since they started, but for the first and the last field.
+/// What clients say each second: counts since they started, but for the first two fields and the last.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Line {
     /// What each edge, by its address, got in the last second.
     pub requests_per_second: BTreeMap<Ipv4Addr, f64>,
+    /// How many requests were in flight there at once, at the most since the line before.
+    pub most_in_flight: BTreeMap<Ipv4Addr, u64>,
     /// Requests that have ended.
     pub requests: u64,
     /// Those of them without a complete response.
@@ -103,12 +105,12 @@ pub async fn run(options: &Options) -> Result<()> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         };
-        line = line.next(stats.totals(), stats.take_failures(), now - before);
+        line = line.next(&stats, stats.totals(), now - before);
         say(&line)?;
         before = now;
     }
     let totals = clients.stop().await;
-    say(&line.next(totals, stats.take_failures(), before.elapsed()))
+    say(&line.next(&stats, totals, before.elapsed()))
 }
 
 /// Asks an Envoy whether it takes traffic.
@@ -125,7 +127,7 @@ pub async fn ready(options: &Ready) -> Result<()> {
 // === impl Line ===
 
 impl Line {
-    fn next(&self, totals: ClientTotals, failures: Vec<String>, time: Duration) -> Self {
+    fn next(&self, stats: &ClientStats, totals: ClientTotals, time: Duration) -> Self {
         let rate = |(address, edge): (&Ipv4Addr, &EdgeTotals)| {
             let before = self.edges.get(address).map_or(0, |edge| edge.requests);
             let per_second = (edge.requests - before) as f64 / time.as_secs_f64();
@@ -133,13 +135,14 @@ impl Line {
         };
         Self {
             requests_per_second: totals.edges.iter().map(rate).collect(),
+            most_in_flight: stats.take_most_in_flight(),
             requests: totals.requests,
             failed: totals.failed,
             closes_seen: totals.closes_seen,
             connections_lost: totals.connections_lost,
             connect_errors: totals.connect_errors,
             edges: totals.edges,
-            failures,
+            failures: stats.take_failures(),
         }
     }
 }
@@ -174,11 +177,11 @@ mod tests {
                 .collect(),
             ..ClientTotals::default()
         };
-        let first = Line::default().next(totals(10, &[(1, 10)]), Vec::new(), SECOND);
-        let said = vec!["connect: refused".to_owned()];
-        let second = first.next(totals(40, &[(1, 25), (2, 15)]), said.clone(), 2 * SECOND);
+        let stats = ClientStats::default();
+        let first = Line::default().next(&stats, totals(10, &[(1, 10)]), SECOND);
+        let second = first.next(&stats, totals(40, &[(1, 25), (2, 15)]), 2 * SECOND);
         let rates: Vec<_> = second.requests_per_second.into_values().collect();
-        assert_eq!((rates, second.requests, second.failures), (vec![7.5, 7.5], 40, said));
+        assert_eq!((rates, second.requests), (vec![7.5, 7.5], 40));
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use redistribution::wire::{Position, Stamp};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -62,8 +63,8 @@ pub async fn eventually_within<F: Future<Output = Result<bool>>>(
     }
 }
 
-/// Of the two cores that the tests are made for, what a test has for itself.
-static CORES: Semaphore = Semaphore::const_new(2);
+/// Of the two cores that the tests are made for, what a test has for itself, in thirds.
+static CORES: Semaphore = Semaphore::const_new(6);
 
 /// Tests that load both cores run one at a time.
 ///
@@ -71,7 +72,7 @@ static CORES: Semaphore = Semaphore::const_new(2);
 ///
 /// Never: the cores are not closed.
 pub async fn all_cores() -> SemaphorePermit<'static> {
-    CORES.acquire_many(2).await.expect("never closed")
+    CORES.acquire_many(6).await.expect("never closed")
 }
 
 /// Tests that load one of them run two at a time.
@@ -80,7 +81,16 @@ pub async fn all_cores() -> SemaphorePermit<'static> {
 ///
 /// Never, likewise.
 pub async fn one_core() -> SemaphorePermit<'static> {
-    CORES.acquire().await.expect("never closed")
+    CORES.acquire_many(3).await.expect("never closed")
+}
+
+/// Tests that wait most of the time, with traffic all along, run three at a time.
+///
+/// # Panics
+///
+/// Never, likewise.
+pub async fn some_of_a_core() -> SemaphorePermit<'static> {
+    CORES.acquire_many(2).await.expect("never closed")
 }
 
 /// A counter of the edge's filter.
@@ -136,7 +146,8 @@ pub async fn warm_up(fleet: &Fleet) -> Result<()> {
 
 /// Stands behind a node without the filter and asks for closes by the word of the client:
 /// `/stamp` answers with the stamp, `/own` asks to close the connection of the request,
-/// `/other-edge` asks it of another load balancer, and `/close/VM/ID` names a connection.
+/// `/other-edge` asks it of another load balancer, and `/close/VM/ID` names a connection. `/never` gets
+/// no answer.
 pub fn puppet() -> StartApplication {
     StartApplication(|address| Box::pin(Application::serve(address, answer_as_puppet)))
 }
@@ -147,6 +158,9 @@ async fn answer_as_puppet(request: Request<Incoming>) -> Response<Body> {
     let stamp = Stamp::parse(&header).ok().and_then(|stamp| stamp.position);
     let own = stamp.map(|at| format!("{};vm={}", at.connection, at.vm));
     let path: Vec<_> = request.uri().path().split('/').skip(1).collect();
+    if path == ["never"] {
+        std::future::pending().await
+    }
     let close = match (path.as_slice(), own) {
         (["own"], Some(own)) => Some(format!("lb=\"edge-1\", conns=({own})")),
         (["other-edge"], Some(own)) => Some(format!("lb=\"edge-2\", conns=({own})")),
@@ -219,6 +233,24 @@ impl Session {
             Sender::Two(sender) => sender.is_closed(),
         };
         !closed && !self.over.is_finished()
+    }
+}
+
+/// Sends a request by hand, as a client does that takes no notice of `connection: close`, and
+/// returns the head of the response.
+pub async fn get_and_stay(stream: &mut TcpStream, path: &str) -> Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut response = Vec::new();
+    loop {
+        anyhow::ensure!(stream.read_buf(&mut response).await? > 0, "closed before the response");
+        let text = String::from_utf8_lossy(&response).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() == length.context("no length")?.parse::<usize>()? {
+                return Ok(head.to_owned());
+            }
+        }
     }
 }
 

@@ -238,7 +238,9 @@ impl Lane {
             }
             let spec = &client.spec;
             let parcel = spec.echoes.then(Parcel::next);
+            let in_flight = edge.request_sent();
             let outcome = connection.send(&spec.host, &spec.path, parcel.as_ref()).await;
+            drop(in_flight);
             if matches!(outcome, Outcome::Unsent) {
                 client.stats.unsent.add_one();
                 self.owed = true;

@@ -40,6 +40,9 @@ struct EdgeStats {
     opened: Counter,
     requests: Counter,
     failed: Counter,
+    in_flight: AtomicU64,
+    /// Since it was last asked for.
+    most_in_flight: AtomicU64,
 }
 
 /// The numbers of [`ClientStats`] at one moment.
@@ -90,6 +93,10 @@ pub struct EdgeTotals {
     /// Those of them that failed.
     pub failed: u64,
 }
+
+/// A request in flight in the books; ends its entry when dropped.
+#[derive(Debug)]
+pub(super) struct InFlight<'a>(&'a EdgeStats);
 
 /// One open connection in the books; closes its entry when dropped.
 #[derive(Debug)]
@@ -160,6 +167,14 @@ impl ClientStats {
         std::mem::take(&mut *lock(&self.failures))
     }
 
+    /// The most requests that were in flight at once on each edge since this was last asked for;
+    /// begins anew with those that are.
+    #[must_use]
+    pub fn take_most_in_flight(&self) -> BTreeMap<Ipv4Addr, u64> {
+        let edges = lock(&self.edges);
+        edges.iter().map(|(address, edge)| (*address, edge.take_most_in_flight())).collect()
+    }
+
     /// Latencies of complete responses, from handing over the request to the end of the body.
     #[must_use]
     pub fn latency(&self) -> &LatencyHistogram {
@@ -197,11 +212,30 @@ impl EdgeStats {
             failed: self.failed.get(),
         }
     }
+
+    fn take_most_in_flight(&self) -> u64 {
+        let now = self.in_flight.load(Ordering::Relaxed);
+        self.most_in_flight.swap(now, Ordering::Relaxed)
+    }
+}
+
+// === impl InFlight ===
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 // === impl EdgeConnection ===
 
 impl EdgeConnection {
+    pub(super) fn request_sent(&self) -> InFlight<'_> {
+        let in_flight = 1 + self.edge.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.edge.most_in_flight.fetch_max(in_flight, Ordering::Relaxed);
+        InFlight(&self.edge)
+    }
+
     pub(super) fn response_ok(&self, latency: Duration) {
         self.edge.requests.add_one();
         self.stats.responses_ok.add_one();
@@ -229,4 +263,21 @@ impl Drop for EdgeConnection {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_in_flight_at_most_is_told_once() {
+        let (stats, edge) = (Arc::new(ClientStats::default()), Ipv4Addr::LOCALHOST);
+        let connection = stats.connection_opened(edge);
+        let (one, two) = (connection.request_sent(), connection.request_sent());
+        drop(one);
+        let most = || stats.take_most_in_flight()[&edge];
+        assert_eq!((most(), most()), (2, 1));
+        drop(two);
+        assert_eq!((most(), most()), (1, 0));
+    }
 }

@@ -5,13 +5,15 @@ use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use integration::envoy::Admin;
 use integration::load::Line;
 use integration::testing::{SETTLE_TIME, eventually, eventually_within};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::project::Project;
 use crate::tools::{Tools, run};
@@ -20,6 +22,9 @@ pub const EDGES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
 pub const NODES: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
 /// What needs images other than Envoy's.
 pub const OPTIONAL: [&str; 2] = ["grafana", "prometheus"];
+/// Edges, nodes, the application and the clients.
+const SERVICES: usize = EDGES.len() + NODES.len() + 2;
+const NETWORKS: usize = 2;
 /// As many as `spillway load` has by default.
 pub const CLIENTS: u64 = 120;
 
@@ -129,6 +134,8 @@ impl Fleet {
         healthy(&self.project, &EDGES).await;
         healthy(&self.project, &NODES).await;
         assert!(OPTIONAL.iter().all(|service| self.project.container(service).is_err()));
+        let admin = self.project.compose(&["port", "edge-3", "9901"])?;
+        ensure!(Admin::at(admin.trim().parse()?).is_ready().await, "not there: {admin}");
         let joined = self.public("edge-3")?;
         self.has_its_part(joined).await;
         self.is_even_and_silent().await;
@@ -161,8 +168,8 @@ impl Fleet {
         eprintln!("even: {} requests, {} failed, {:?}", line.requests, line.failed, line.edges);
     }
 
-    /// The clients end in good order, and have told all.
-    pub fn ends(self) -> Result<()> {
+    /// The clients end in good order, and have told all. Then nothing is left.
+    pub fn ends(&self) -> Result<()> {
         let before = self.line();
         self.project.compose(&["stop", "clients"])?;
         let text = self.project.compose(&["logs", "--tail", "1", "clients"])?;
@@ -173,12 +180,27 @@ impl Fleet {
         assert_eq!(last.failed, before.failed, "{last:?}");
         assert!(last.edges.values().all(|edge| edge.open == 0), "{last:?}");
         assert_eq!(last.requests, last.edges.values().map(|edge| edge.requests).sum::<u64>());
+        assert_eq!(self.project.what_there_is()?.lines().count(), SERVICES + NETWORKS);
+        self.project.compose(&["down"])?;
+        assert_eq!(self.project.what_there_is()?, "");
         Ok(())
     }
 
     /// What the clients said last.
     pub fn line(&self) -> Line {
         self.lines.borrow().last().cloned().unwrap_or_default()
+    }
+
+    /// How many lines there are.
+    pub fn lines_so_far(&self) -> usize {
+        self.lines.borrow().len()
+    }
+
+    /// The most requests that were in flight at once on an edge, from the last of so many lines on.
+    pub fn most_in_flight(&self, edge: Ipv4Addr, lines: usize) -> u64 {
+        let said = self.lines.borrow();
+        let since = said.get(lines.saturating_sub(1)..).unwrap_or_default();
+        since.iter().filter_map(|line| line.most_in_flight.get(&edge)).copied().max().unwrap_or(0)
     }
 
     /// Waits for what the lines so far are to show.
@@ -188,7 +210,7 @@ impl Fleet {
             // The last lines say why, where this fails.
             let last = self.line();
             async move {
-                anyhow::ensure!(holds, "{last:?}");
+                ensure!(holds, "{last:?}");
                 Ok(true)
             }
         })
@@ -241,12 +263,16 @@ impl Fleet {
     }
 }
 
+/// Docker is asked by a program of its own each time, which takes as much of a core as one lets it.
+const ASK_INTERVAL: Duration = Duration::from_millis(400);
+
 /// Waits until Docker finds services healthy.
 pub async fn healthy(project: &Project, services: &[&str]) {
     for service in services {
         eventually(&format!("{service} is healthy"), || async {
+            sleep(ASK_INTERVAL).await;
             let state = project.inspect(service)?["State"].take();
-            anyhow::ensure!(state["Health"]["Status"] == "healthy", "{state}");
+            ensure!(state["Health"]["Status"] == "healthy", "{state}");
             Ok(true)
         })
         .await;

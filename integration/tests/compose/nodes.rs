@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use integration::envoy::Admin;
 use integration::testing::eventually;
 
 use crate::fleet::{CLIENTS, EDGES, Fault, Fleet, NODES, healthy};
@@ -21,7 +22,7 @@ impl Fleet {
         let (cut, announced) = (self.sum(CUT).await?, self.announced().await?);
 
         fault.happen(&self.project, node, "inside")?;
-        self.edges_have(NODES.len() as u64 - 1).await;
+        self.edges_have(NODES.len() as u64 - 1).await?;
         let missed = start.elapsed();
         let in_flight = if fault.ends_connections() {
             self.sum(CUT).await? - cut
@@ -35,14 +36,16 @@ impl Fleet {
 
         fault.end(&self.project, node, "inside", &[node])?;
         healthy(&self.project, &[node]).await;
-        self.edges_have(NODES.len() as u64).await;
-        let stamped = self.project.admin(node)?.stats().await?.counter(STAMPED);
+        self.edges_have(NODES.len() as u64).await?;
+        let admin = self.project.admin(node)?;
+        let stamped = admin.stats().await?.counter(STAMPED);
         eventually("the node gets requests again", || async {
-            Ok(self.project.admin(node)?.stats().await?.counter(STAMPED) >= stamped + CLIENTS)
+            Ok(admin.stats().await?.counter(STAMPED) >= stamped + CLIENTS)
         })
         .await;
+        let admins = self.admins()?;
         eventually("nothing waits any more", || async {
-            let waiting = self.sum(IN_FLIGHT).await?;
+            let waiting = sum(&admins, IN_FLIGHT).await?;
             ensure!(waiting < CLIENTS / 10, "{waiting} wait: {:?}", self.line());
             Ok(true)
         })
@@ -65,32 +68,43 @@ impl Fleet {
     }
 
     /// Waits until every edge has so many nodes that it finds healthy.
-    async fn edges_have(&self, count: u64) {
+    async fn edges_have(&self, count: u64) -> Result<()> {
+        let admins = self.admins()?;
         eventually("the edges know which nodes there are", || async {
-            for edge in EDGES {
-                let found = self.project.admin(edge)?.stats().await?.gauge(HEALTHY);
+            for (admin, edge) in admins.iter().zip(EDGES) {
+                let found = admin.stats().await?.gauge(HEALTHY);
                 ensure!(found == count, "{edge} has {found}");
             }
             Ok(true)
         })
         .await;
+        Ok(())
+    }
+
+    /// The edges' admin interfaces: nothing is done to edges here, so they stay where they are.
+    fn admins(&self) -> Result<Vec<Admin>> {
+        EDGES.into_iter().map(|edge| self.project.admin(edge)).collect()
     }
 
     /// Clients that edges have told to close.
     async fn announced(&self) -> Result<u64> {
         let mut closes = 0;
-        for edge in EDGES {
-            let stats = self.project.admin(edge)?.stats().await?;
+        for admin in self.admins()? {
+            let stats = admin.stats().await?;
             closes += stats.sum_prefix("wasmcustom.spillway.lb.closes_announced.");
         }
         Ok(closes)
     }
 
     async fn sum(&self, name: &str) -> Result<u64> {
-        let mut sum = 0;
-        for edge in EDGES {
-            sum += self.project.admin(edge)?.stats().await?.counter(name);
-        }
-        Ok(sum)
+        sum(&self.admins()?, name).await
     }
+}
+
+async fn sum(admins: &[Admin], name: &str) -> Result<u64> {
+    let mut sum = 0;
+    for admin in admins {
+        sum += admin.stats().await?.counter(name);
+    }
+    Ok(sum)
 }

@@ -1,10 +1,12 @@
 //! A project of compose that goes away with the test, however that ends.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use integration::artifacts::{filters, workspace};
 use integration::envoy::Admin;
 use integration::fleet::Bootstrap;
@@ -25,6 +27,10 @@ pub struct Project {
     image: String,
     /// The test's own compose file, and what it mounts.
     directory: TempDir,
+    /// What was asked of compose so far.
+    called: Mutex<BTreeSet<String>>,
+    /// The containers that were asked for so far, by service: they stay.
+    containers: Mutex<BTreeMap<String, String>>,
 }
 
 // === impl Project ===
@@ -36,7 +42,7 @@ impl Project {
     pub fn new(tools: &Tools, node: &Value, clients: &str) -> Result<Self> {
         remove_what_killed_tests_left()?;
         filters()?;
-        build_clients()?;
+        clients_are_where_they_are_mounted_from()?;
         let directory = TempDir::with_prefix("spillway-compose-").context("no temporary folder")?;
         let mut bootstrap = Bootstrap::shipped("compose/node.yaml")?;
         bootstrap.spillway("spillway.node", Path::new("/etc/spillway"), node)?;
@@ -56,11 +62,14 @@ impl Project {
             compose: tools.compose.first().context("no compose")?,
             image: image()?,
             directory,
+            called: Mutex::default(),
+            containers: Mutex::default(),
         })
     }
 
     /// Runs compose for this project, and gives back what it says.
     pub fn compose(&self, arguments: &[&str]) -> Result<String> {
+        lock(&self.called).insert(arguments.join(" "));
         let (program, first) = self.compose.split_first().context("no compose")?;
         let mut command = Command::new(program);
         command
@@ -73,14 +82,32 @@ impl Project {
         ended(&mut command)
     }
 
+    /// What compose was asked so far, as the README would write it.
+    pub fn commands(&self) -> BTreeSet<String> {
+        lock(&self.called).iter().map(|arguments| format!("docker compose {arguments}")).collect()
+    }
+
+    /// What there is of it: its containers, and its networks.
+    pub fn what_there_is(&self) -> Result<String> {
+        let label = format!("label={PROJECT}={}", self.name);
+        let list =
+            |of: &[&str]| run(["docker"].iter().chain(of).chain(&["--quiet", "--filter", &label]));
+        Ok(list(&["ps", "--all"])? + &list(&["network", "ls"])?)
+    }
+
     /// The container of a service.
     pub fn container(&self, service: &str) -> Result<String> {
+        if let Some(known) = lock(&self.containers).get(service) {
+            return Ok(known.clone());
+        }
         let project = format!("label={PROJECT}={}", self.name);
-        let service = format!("label={SERVICE}={service}");
-        let filters = ["--filter", &project, "--filter", &service];
+        let of_service = format!("label={SERVICE}={service}");
+        let filters = ["--filter", &project, "--filter", &of_service];
         let found = run(["docker", "ps", "--all", "--quiet"].into_iter().chain(filters))?;
         let found = found.lines().next().map(str::to_owned);
-        found.with_context(|| format!("there is no container of {service}"))
+        let found = found.with_context(|| format!("there is no container of {service}"))?;
+        lock(&self.containers).insert(service.to_owned(), found.clone());
+        Ok(found)
     }
 
     /// What Docker knows of the container of a service.
@@ -123,12 +150,18 @@ impl Drop for Project {
     }
 }
 
-/// The README's command, which has nothing to do after `cargo test` has built the tests.
-fn build_clients() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    ended(command.args(["build", "--locked", "--bin", "spillway"]).current_dir(workspace()))
-        .map(drop)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `cargo test` has built the program, and has put it where the README's `cargo build` puts it. That
+/// is not run again: without the tests' own dependencies it compiles half of all others anew, since
+/// they share features.
+fn clients_are_where_they_are_mounted_from() -> Result<()> {
+    let built = Path::new(env!("CARGO_BIN_EXE_spillway"));
+    let mounted = workspace().join("target/debug/spillway");
+    ensure!(built == mounted, "{} is not {}", built.display(), mounted.display());
+    Ok(())
 }
 
 /// A test that was killed could not clean up: the next one does.

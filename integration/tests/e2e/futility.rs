@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::evenness::{assert_even_within, unevenness};
 use crate::rebalancing::requested;
 use crate::support::{
-    SETTLE_TIME, eventually, eventually_within, gauge, mixed, one_core, rebalancing,
+    SETTLE_TIME, eventually, eventually_within, gauge, mixed, one_core, rebalancing, some_of_a_core,
 };
 
 /// Clients where nothing is to recover.
@@ -185,6 +185,7 @@ async fn it_is_held_back_and_goes_on_once_the_cause_is_gone() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_held_back_whatever_the_cause() -> Result<()> {
+    let _core = some_of_a_core().await;
     tokio::try_join!(taken_out_of_dns_and_losing_its_clients(), dns_with_other_weights())?;
     Ok(())
 }

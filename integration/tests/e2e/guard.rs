@@ -8,7 +8,7 @@ use integration::fleet::{Fleet, FleetSpec, NAME};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{Http, Session, all_cores, eventually, lb, node, puppet, warm_up};
+use crate::support::{Http, Session, eventually, lb, node, puppet, some_of_a_core, warm_up};
 
 fn at_the_mercy_of_its_node() -> FleetSpec {
     FleetSpec { edge_workers: 2, node_filter: false, application: puppet(), ..FleetSpec::default() }
@@ -17,7 +17,7 @@ fn at_the_mercy_of_its_node() -> FleetSpec {
 #[tokio::test]
 async fn the_limit_holds_over_all_workers() -> Result<()> {
     const LIMIT: f64 = 2.0;
-    let _cores = all_cores().await;
+    let _core = some_of_a_core().await;
     let spec =
         FleetSpec { http: json!({ "max_closes_per_second": LIMIT }), ..at_the_mercy_of_its_node() };
     let fleet = Fleet::start(spec).await?;

@@ -1,7 +1,5 @@
 //! Edges with nodes of their own: a node hears of one load balancer only. The rates are what they
 //! are anywhere else; to compare loads is not possible, and then nothing is closed but the floor.
-//!
-//! The traffic is light: these run beside other tests.
 
 use std::time::Duration;
 
@@ -11,7 +9,9 @@ use integration::fleet::{Fleet, FleetSpec};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{PATIENCE, eventually, eventually_within, gauge, lb, mixed_clients};
+use crate::support::{
+    PATIENCE, eventually, eventually_within, gauge, lb, mixed_clients, some_of_a_core,
+};
 
 const CLIENTS: usize = 240;
 const PACE: f64 = 2.0;
@@ -128,6 +128,7 @@ async fn assert_said(fleet: &Fleet) -> Result<()> {
 
 #[tokio::test]
 async fn each_edge_closes_at_the_rate_of_the_policy() -> Result<()> {
+    let _core = some_of_a_core().await;
     let per_second = async {
         let (fleet, clients) = start(&json!({ "per_second": 5 }), [1, 1]).await?;
         assert_rates(fleet, clients, |_| 5.0).await
@@ -143,6 +144,7 @@ async fn each_edge_closes_at_the_rate_of_the_policy() -> Result<()> {
 
 #[tokio::test]
 async fn rebalance_has_nobody_to_compare_with_and_closes_the_floor_only() -> Result<()> {
+    let _core = some_of_a_core().await;
     let nothing = async {
         let close_rate = json!({ "rebalance": { "settle_time": "20s" } });
         let (fleet, clients) = start(&close_rate, [3, 1]).await?;

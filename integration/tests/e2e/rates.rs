@@ -8,7 +8,7 @@ use integration::fleet::{Fleet, FleetSpec};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{eventually, lb, mixed_clients, one_core};
+use crate::support::{eventually, lb, mixed_clients, some_of_a_core};
 
 const WANTED: f64 = 5.0;
 const HALF: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ fn assert_rate(phase: &str, from: &(Instant, Vec<u64>), to: &(Instant, Vec<u64>)
 
 #[tokio::test]
 async fn edges_are_told_to_close_at_the_rate_wanted_also_when_a_node_goes() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let mut fleet = Fleet::start(FleetSpec {
         edges: 2,
         edge_workers: 2,

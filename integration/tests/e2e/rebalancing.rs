@@ -9,7 +9,9 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::evenness::{assert_even_within, unevenness};
-use crate::support::{SETTLE_TIME, eventually, gauge, mixed_clients, node, one_core, rebalancing};
+use crate::support::{
+    SETTLE_TIME, eventually, gauge, mixed_clients, node, rebalancing, some_of_a_core,
+};
 
 const CLIENTS: usize = 120;
 /// What the default settings promise: a minute, and ten seconds until a new edge that has sent no
@@ -30,7 +32,7 @@ pub async fn requested(fleet: &Fleet) -> Result<u64> {
 
 #[tokio::test]
 async fn it_leaves_an_even_pool_alone_and_gives_a_new_edge_its_part() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let mut fleet = Fleet::start(rebalancing(2)).await?;
     let clients = start_clients(&fleet)?;
     eventually("the nodes know the load", || async {
@@ -69,7 +71,7 @@ async fn it_leaves_an_even_pool_alone_and_gives_a_new_edge_its_part() -> Result<
 
 #[tokio::test]
 async fn it_brings_the_loads_to_the_weights_of_the_edges() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let weights = [1.0, 2.0, 4.0];
     let spec = FleetSpec { edge_weights: weights.to_vec(), ..rebalancing(3) };
     let fleet = Fleet::start(spec).await?;
@@ -90,6 +92,7 @@ async fn it_is_what_an_empty_configuration_means() -> Result<()> {
     // Nothing is left of the shipped configuration.
     let node = json!({ "mode": null, "close_rate": null, "min_connection_age": null });
     let spec = FleetSpec { edges: 2, node_weights: vec![1, 1], node, ..FleetSpec::default() };
+    let _core = some_of_a_core().await;
     let mut fleet = Fleet::start(spec).await?;
     for node in fleet.nodes() {
         let log = node.envoy.log_text();

@@ -9,11 +9,14 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::support::some_of_a_core;
+
 /// The filters may have to be built first, and clients be installed.
 const RUN_BOUND: Duration = Duration::from_mins(8);
 
 #[tokio::test]
 async fn every_protocol_transport_and_way_loses_nothing_on_the_newest_envoy() -> Result<()> {
+    let _core = some_of_a_core().await;
     let directory = tempfile::tempdir()?;
     let json = directory.path().join("matrix.json");
     let mut matrix = matrix();

@@ -12,6 +12,8 @@ use integration::fleet::{Fleet, FleetSpec, NAME};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::support::some_of_a_core;
+
 const WANTED: f64 = 5.0;
 const TOLERANCE: f64 = 0.05;
 const RUN: Duration = Duration::from_mins(1);
@@ -50,6 +52,7 @@ async fn are_exact(case: &str, http: &Value, one_in: u64) -> Result<()> {
     let runs = std::env::var("SPILLWAY_RUNS").map_or(Ok(1), |runs| {
         runs.parse::<u32>().context("SPILLWAY_RUNS is to be a number of runs")
     })?;
+    let _core = some_of_a_core().await;
     let mut exact = 0;
     for run in 1..=runs {
         let deviations = deviations(http, one_in).await?;

@@ -7,5 +7,3 @@ mod log_lines;
 mod metrics;
 mod rules;
 mod scraping;
-
-use integration::testing as support;

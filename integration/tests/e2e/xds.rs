@@ -12,7 +12,7 @@ use integration::artifacts;
 use integration::client::{ClientPool, Pace};
 use integration::envoy::Envoy;
 use integration::fleet::{Fleet, FleetSpec};
-use integration::testing::{eventually, lb, mixed_clients, node, one_core};
+use integration::testing::{eventually, lb, mixed_clients, node, some_of_a_core};
 use serde_json::{Value, json};
 
 const HTTP: &str = "http_filter.spillway.http";
@@ -78,7 +78,7 @@ async fn nothing_was_lost(fleet: &Fleet, clients: ClientPool) -> Result<()> {
 
 #[tokio::test]
 async fn the_edge_is_configured_anew_under_traffic() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let fleet = Fleet::start(fleet(json!({ "mode": "observe" }))).await?;
     let edge = &fleet.edges()[0].envoy;
     let filters = fleet.filters_of("edge-1")?;
@@ -125,7 +125,7 @@ async fn the_edge_is_configured_anew_under_traffic() -> Result<()> {
 
 #[tokio::test]
 async fn both_roles_keep_their_vm_and_what_it_knows() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let fleet = Fleet::start(fleet(json!({}))).await?;
     let edge = &fleet.edges()[0].envoy;
     let filters = fleet.filters_of("edge-1")?;
@@ -163,7 +163,7 @@ async fn both_roles_keep_their_vm_and_what_it_knows() -> Result<()> {
 
 #[tokio::test]
 async fn the_node_is_configured_anew_under_traffic() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let spec = fleet(json!({}));
     let enforce = spec.node.clone();
     let with = |field: &str, value: Value| {
@@ -268,7 +268,7 @@ async fn a_folder_that_is_exchanged_as_a_whole_is_noticed() -> Result<()> {
 /// Another module is another VM, which knows nothing of the connections that are there.
 #[tokio::test]
 async fn another_version_of_the_module_takes_over_from_the_next_connection_on() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let fleet = Fleet::start(fleet(json!({}))).await?;
     let edge = &fleet.edges()[0].envoy;
     let filters = fleet.filters_of("edge-1")?;

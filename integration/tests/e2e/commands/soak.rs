@@ -8,11 +8,14 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::support::some_of_a_core;
+
 /// The filters may have to be built first.
 const RUN_BOUND: Duration = Duration::from_mins(5);
 
 #[tokio::test]
 async fn nothing_is_lost_cut_or_mixed_up_among_closes() -> Result<()> {
+    let _core = some_of_a_core().await;
     for way in ["--tls", "--native-drain"] {
         let directory = tempfile::tempdir()?;
         let json = directory.path().join("soak.json");

@@ -16,9 +16,9 @@ use integration::tools::Prometheus;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::dashboard::queries;
+use super::dashboard::queries;
 use crate::support::{
-    SETTLE_TIME, eventually, eventually_within, mixed_clients, one_core, rebalancing,
+    SETTLE_TIME, eventually, eventually_within, mixed_clients, rebalancing, some_of_a_core,
 };
 
 /// Rates are over so long; the dashboard's are over four times the interval of scraping.
@@ -124,7 +124,7 @@ fn metrics_of_alerts() -> Result<BTreeSet<String>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_dashboard_shows_how_a_third_edge_gets_its_part() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let mut fleet = Fleet::start(rebalancing(2)).await?;
     let block = LoopbackBlock::claim()?;
     let prometheus = Scraper::start(&fleet, &block)?;

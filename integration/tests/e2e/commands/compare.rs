@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::process::Command;
-use tokio::sync::Mutex;
 use tokio::time::timeout;
+
+use crate::support::some_of_a_core;
 
 /// Two runs of one and a half minutes each; the filters may have to be built first.
 const RUN_BOUND: Duration = Duration::from_mins(8);
@@ -19,13 +20,10 @@ const TIMES_FEWER: f64 = 40.0;
 /// second between samples.
 const SETTLE_SLACK_S: f64 = 4.0;
 
-/// One comparison at a time: it wants both cores.
-static CORES: Mutex<()> = Mutex::const_new(());
-
 #[tokio::test]
 async fn rebalance_is_as_quick_as_closing_at_a_fixed_age_and_then_closes_next_to_nothing()
 -> Result<()> {
-    let _cores = CORES.lock().await;
+    let _core = some_of_a_core().await;
     let directory = tempfile::tempdir()?;
     let report = directory.path().join("reports/compare.html");
     let json = directory.path().join("compare.json");

@@ -15,7 +15,7 @@ const CLIENTS: usize = 200;
 const CLOSES_PER_SECOND: f64 = 10.0;
 const TIME: Duration = Duration::from_secs(30);
 
-async fn under_full_load(native_drain: bool) -> Result<()> {
+async fn no_request_is_lost(native_drain: bool) -> Result<()> {
     let _cores = all_cores().await;
     let fleet = Fleet::start(FleetSpec {
         native_drain,
@@ -55,11 +55,11 @@ async fn under_full_load(native_drain: bool) -> Result<()> {
 }
 
 #[tokio::test]
-async fn by_the_connection_role_under_full_load() -> Result<()> {
-    under_full_load(false).await
+async fn no_request_is_lost_by_the_connection_role() -> Result<()> {
+    no_request_is_lost(false).await
 }
 
 #[tokio::test]
-async fn by_native_drain_under_full_load() -> Result<()> {
-    under_full_load(true).await
+async fn no_request_is_lost_by_native_drain() -> Result<()> {
+    no_request_is_lost(true).await
 }

@@ -16,10 +16,11 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use agreement::Simulated;
+
+use crate::support::one_core;
 
 /// A run takes about a minute; the filters may have to be built first.
 const RUN_BOUND: Duration = Duration::from_mins(5);
@@ -29,9 +30,6 @@ const END_BOUND: Duration = Duration::from_secs(30);
 const ENVOYS: usize = 6;
 /// How far from the mean a load may be, measured without the demo's own means.
 const TOLERANCE: f64 = 0.15;
-
-/// One demo at a time: it wants both cores.
-static CORES: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test]
 async fn a_run_settles_as_simulated_and_leaves_a_result_and_a_report() -> Result<()> {
@@ -49,7 +47,7 @@ async fn a_run_settles_as_simulated_and_leaves_a_result_and_a_report() -> Result
 
 /// Runs it once, and gives back its result.
 async fn run() -> Result<Value> {
-    let _cores = CORES.lock().await;
+    let _core = one_core().await;
     let directory = tempfile::tempdir()?;
     // A folder that is not there yet is made.
     let report = directory.path().join("reports/demo.html");
@@ -112,7 +110,7 @@ fn report_is_complete_in_itself(html: &str) {
 
 #[tokio::test]
 async fn sigterm_and_ctrl_c_end_it_with_all_that_it_started() -> Result<()> {
-    let _cores = CORES.lock().await;
+    let _core = one_core().await;
     let directory = tempfile::tempdir()?;
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut demo = demo()

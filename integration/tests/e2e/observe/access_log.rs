@@ -3,8 +3,9 @@
 use anyhow::Result;
 use integration::artifacts::workspace;
 use integration::fleet::{Bootstrap, Fleet, FleetSpec, read_yaml};
+use tokio::net::TcpStream;
 
-use crate::support::{Http, curl, eventually, puppet};
+use crate::support::{Http, curl, eventually, get_and_stay, puppet};
 
 /// Lays the shipped fragment over the HTTP connection manager.
 fn with_access_log(bootstrap: &mut Bootstrap) -> Result<()> {
@@ -26,18 +27,21 @@ async fn logged(fleet: &Fleet, requests: usize) -> Vec<String> {
         .collect()
 }
 
-async fn says(native_drain: bool, http: Http, way: &str) -> Result<()> {
-    // curl 7.88 uses no connection twice that speaks HTTP/2 in plain text.
-    let tls = http == Http::Two;
-    let spec = FleetSpec {
+fn logging(native_drain: bool, tls: bool) -> FleetSpec {
+    FleetSpec {
         native_drain,
         tls,
         node_filter: false,
         application: puppet(),
         edge_changes: with_access_log,
         ..FleetSpec::default()
-    };
-    let fleet = Fleet::start(spec).await?;
+    }
+}
+
+async fn says(native_drain: bool, http: Http, way: &str) -> Result<()> {
+    // curl 7.88 uses no connection twice that speaks HTTP/2 in plain text.
+    let tls = http == Http::Two;
+    let fleet = Fleet::start(logging(native_drain, tls)).await?;
     let paths = ["/one", "/own", "/two", "/other-edge"];
     let run = curl(&fleet, tls, http, &[], &paths).await?;
     assert_eq!(run.connections(), 2, "{}", run.verbose);
@@ -49,6 +53,19 @@ async fn says(native_drain: bool, http: Http, way: &str) -> Result<()> {
 #[tokio::test]
 async fn over_http1() -> Result<()> {
     says(false, Http::One, "http1").await
+}
+
+#[tokio::test]
+async fn to_a_client_that_was_told_over_http1_and_goes_on() -> Result<()> {
+    let fleet = Fleet::start(logging(false, false)).await?;
+    let mut stream = TcpStream::connect(fleet.edges()[0].address).await?;
+    for (path, told) in [("/one", false), ("/own", true), ("/two", true), ("/three", true)] {
+        let head = get_and_stay(&mut stream, path).await?;
+        assert_eq!(head.contains("connection: close"), told, "{path}: {head}");
+    }
+    let expected = ["/one -", "/own http1", "/two http1_again", "/three http1_again"];
+    assert_eq!(logged(&fleet, 4).await, expected);
+    Ok(())
 }
 
 #[tokio::test]

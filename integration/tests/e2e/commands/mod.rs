@@ -1,0 +1,6 @@
+//! The commands of the README, as a user runs them, in a short form.
+
+mod compare;
+mod demo;
+mod matrix;
+mod soak;
