@@ -7,6 +7,7 @@ mod cases;
 mod documented;
 mod guest;
 mod host;
+mod privileges;
 mod vm;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
