@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod artifacts;
+pub mod by_hand;
 pub mod client;
 pub mod compare;
 pub mod demo;

@@ -47,7 +47,12 @@ fn its_yaml_is_that_of_the_configurations_that_the_tests_run() -> Result<()> {
         let shown: Value = serde_yaml_ng::from_str(&format!("{block}\n"))?;
         let name = shown["name"].as_str().context("a block is no filter")?;
         let shipped = read_yaml(&workspace().join("envoy-configs").join(file))?;
-        assert_eq!(find(&shipped, name), Some(&shown), "{name} in {file}");
+        let mut shipped = find(&shipped, name).with_context(|| format!("no {name}"))?.clone();
+        // Too long to be shown; what is around it says where it is.
+        let config = shipped.pointer_mut("/typed_config/config").and_then(Value::as_object_mut);
+        let list = config.and_then(|config| config.remove("capability_restriction_config"));
+        assert!(list.is_some(), "{name} in {file} may do anything");
+        assert_eq!(shipped, shown, "{name} in {file}");
     }
     Ok(())
 }

@@ -100,7 +100,8 @@ impl Edge {
                 if self.handover.give(&request.lb, *named).is_ok() {
                     continue;
                 }
-                // No such VM, or no longer: an edge that has restarted since the stamp.
+                // No such VM, or no longer: an edge that has restarted since the stamp. Or one with
+                // so many waiting that it must be gone.
                 verdict = Verdict::Refused(Refusal::UnknownConnection);
             }
             self.count(verdict);
@@ -109,10 +110,15 @@ impl Edge {
 
     /// Judges the closes that other VMs were asked for and that are this VM's to do.
     pub fn take_over_closes(&self) {
+        let mut any = false;
         while let Some((lb, id)) = self.handover.take() {
             let named = NamedConnection { vm: self.vm.token, id };
             let verdict = self.judge(&lb, named);
             self.count(verdict);
+            any = true;
+        }
+        if any && self.handover.emptied().is_err() {
+            self.vm.counters.host_errors.add(1);
         }
     }
 

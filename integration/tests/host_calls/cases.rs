@@ -218,12 +218,16 @@ pub fn busy_while_a_close_is_under_way(tally: &mut Tally) -> Result<()> {
 
 /// An edge's VM in which no role is configured yet.
 pub fn edge_vm() -> Result<Vm> {
-    let mut vm = Vm::start("lb_filter.wasm")?;
+    Ok(at_an_edge(Vm::start("lb_filter.wasm")?))
+}
+
+/// The same VM with what an edge's Envoy tells it.
+pub fn at_an_edge(mut vm: Vm) -> Vm {
     let properties = &mut vm.host().properties;
     properties.insert(b"xds\0node\0id".to_vec(), b"edge-1".to_vec());
     properties.insert(b"plugin_vm_id".to_vec(), b"spillway.lb".to_vec());
     properties.insert(b"request\0protocol".to_vec(), b"HTTP/1.1".to_vec());
-    Ok(vm)
+    vm
 }
 
 /// What follows happens on the connection `id`.

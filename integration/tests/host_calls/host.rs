@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::Result;
-use wasmi::{Caller, Error, ExternType, Linker, Module};
+use wasmi::{Caller, Error, ExternType, Linker, Module, Val};
 
 use crate::guest::{bytes, give, put_u32, put_u64};
 
@@ -85,6 +85,25 @@ pub fn imports(linker: &mut Linker<Host>, module: &Module) -> Result<(), Error> 
     process(linker)?;
     shared(linker)?;
     wasi(linker)
+}
+
+/// Has this import fail as one does that Envoy is not allowed to give the module.
+pub fn refuse(linker: &mut Linker<Host>, module: &Module, call: &str) -> Result<(), Error> {
+    // What proxy-wasm and WASI call these statuses.
+    const INTERNAL_FAILURE: i32 = 10;
+    const NOT_CAPABLE: i32 = 76;
+    let status = if call.starts_with("proxy_") { INTERNAL_FAILURE } else { NOT_CAPABLE };
+    for import in module.imports().filter(|import| import.name() == call) {
+        if let ExternType::Func(signature) = import.ty() {
+            linker.func_new(import.module(), call, signature.clone(), move |_, _, results| {
+                if let Some(result) = results.first_mut() {
+                    *result = Val::I32(status);
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The request, response or connection in hand.

@@ -7,9 +7,10 @@ mod cases;
 mod documented;
 mod guest;
 mod host;
+mod privileges;
 mod vm;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anyhow::Result;
 use wasmi::{Engine, Module};
@@ -122,6 +123,26 @@ fn callbacks_for_contexts_that_are_not_there_or_fit_badly_let_all_pass() -> Resu
         edge.disconnect(connection)?;
     }
     edge.tick()
+}
+
+/// A VM that has ended, by a trap or with its module, leaves its queue behind, from which nobody takes.
+#[test]
+fn closes_for_a_vm_that_is_gone_do_not_pile_up() -> Result<()> {
+    let mut edge = cases::edge_vm()?;
+    let http_role = edge.configure(r#"{ "role": "http" }"#)?;
+    edge.host().queues.push((b"spillway.closes.gone".to_vec(), VecDeque::new()));
+    let gone = edge.host().queues.len() - 1;
+    let named = "lb=\"edge-1\", conns=(1;vm=gone 2;vm=gone 3;vm=gone 4;vm=gone)";
+    let response = [(":status", "200"), ("spillway-close", named)];
+    for _ in 0..10_000 {
+        edge.exchange(http_role, &vm::Exchange { response: &response, ..cases::plain(&[2]) })?;
+    }
+    edge.tick()?;
+    let waiting = edge.host().queues[gone].1.len();
+    assert!((1..=1024).contains(&waiting), "{waiting}");
+    let refused = edge.host().metric("spillway.lb.closes_refused.unknown_connection");
+    assert_eq!(usize::try_from(refused)?, 40_000 - waiting);
+    Ok(())
 }
 
 /// Requests in which a leak of a byte each would show: a page of memory has 65,536.

@@ -5,13 +5,13 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, client};
 use hyper::Request;
+use integration::by_hand::{Frame, Frames, PING};
 use integration::fleet::Fleet;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::frames::{Frame, Frames, PING};
 use crate::puppet::{BIG, gate};
 use crate::support::{
     Http, PATIENCE, at_its_mercy, curl, eventually, has_closed, has_told, host, lb, nghttp,

@@ -4,7 +4,6 @@
 //! that the connection was closed. The clients are curl, nghttp, hyper and the `h2` crate; sockets
 //! used by hand stand in only where no client does what the case is about.
 
-mod frames;
 mod http1;
 mod http2;
 mod in_a_row;

@@ -1,11 +1,11 @@
 //! What Envoy itself does with requests and responses loses nothing to a close, nor the close.
 
 use anyhow::{Context, Result};
+use integration::by_hand::Frames;
 use integration::fleet::{Bootstrap, Fleet, FleetSpec};
 use redistribution::wire::Stamp;
 use serde_json::{Value, json};
 
-use crate::frames::Frames;
 use crate::puppet::{CACHED, gate};
 use crate::support::{
     Http, Socket, at_its_mercy, curl, eventually, has_closed, has_told, lb, outlast_drain,

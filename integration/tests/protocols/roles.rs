@@ -1,11 +1,11 @@
 //! Roles that do not find each other: the other way closes, or it is said that nothing does.
 
 use anyhow::Result;
+use integration::by_hand::Frames;
 use integration::envoy::Envoy;
 use integration::fleet::{Bootstrap, Fleet, FleetSpec};
 use serde_json::json;
 
-use crate::frames::Frames;
 use crate::support::{Http, at_its_mercy, curl, eventually, has_told, lb};
 
 const DRAIN: &str = "function envoy_on_response(handle)

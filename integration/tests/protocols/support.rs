@@ -5,11 +5,9 @@ use integration::envoy::Envoy;
 use integration::fleet::{Fleet, FleetSpec, NAME};
 use integration::tools::program;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::time::timeout;
 
+pub use integration::by_hand::Socket;
 pub use integration::testing::{Http, PATIENCE, curl, eventually, lb};
 
 use crate::puppet::puppet;
@@ -50,58 +48,6 @@ pub async fn outlast_drain(fleet: &Fleet) -> Result<()> {
     other.get("/close/now").await?;
     other.rest().await?;
     Ok(())
-}
-
-/// A socket to the first edge, for what no client does.
-pub struct Socket {
-    stream: TcpStream,
-    read: Vec<u8>,
-}
-
-impl Socket {
-    pub async fn open(fleet: &Fleet) -> Result<Self> {
-        let stream = TcpStream::connect(fleet.edges()[0].address).await?;
-        Ok(Self { stream, read: Vec::new() })
-    }
-
-    pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(self.stream.write_all(bytes).await?)
-    }
-
-    pub async fn get(&mut self, path: &str) -> Result<()> {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await
-    }
-
-    /// All up to and with `mark`.
-    pub async fn until(&mut self, mark: &str) -> Result<String> {
-        loop {
-            let text = String::from_utf8_lossy(&self.read).into_owned();
-            if let Some(place) = text.find(mark) {
-                let (taken, rest) = text.split_at(place + mark.len());
-                self.read = rest.as_bytes().to_vec();
-                return Ok(taken.to_owned());
-            }
-            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
-            anyhow::ensure!(read.context(text.clone())?? > 0, "closed after {text:?}");
-        }
-    }
-
-    /// So many bytes.
-    pub async fn until_length(&mut self, length: usize) -> Result<String> {
-        while self.read.len() < length {
-            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
-            anyhow::ensure!(read.context("too little")?? > 0, "closed");
-        }
-        let rest = self.read.split_off(length);
-        Ok(String::from_utf8(std::mem::replace(&mut self.read, rest))?)
-    }
-
-    /// What comes until the edge closes the connection, in order and not by a reset.
-    pub async fn rest(&mut self) -> Result<Vec<u8>> {
-        let read = timeout(PATIENCE, self.stream.read_to_end(&mut self.read)).await;
-        read.context("never closed")??;
-        Ok(std::mem::take(&mut self.read))
-    }
 }
 
 /// nghttp, which asks for all `paths` at once on one connection.
