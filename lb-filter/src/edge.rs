@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proxy_host::{MapType, Status, get_property, plugin_vm_id, remove_header, replace_header};
+use proxy_host::{
+    MapType, Status, get_header, get_property, plugin_vm_id, remove_header, replace_header,
+};
 use redistribution::ConnectionId;
 use redistribution::close_rate::PerSecond;
 use redistribution::config::{LbConfig, Mode};
@@ -79,9 +81,15 @@ impl Edge {
         replace_header(MapType::RequestHeaders, STAMP_HEADER, buffer.as_bytes())
     }
 
-    /// Leaves the request in hand without a stamp, also without one that the client has sent.
+    /// Leaves the request in hand without a stamp, also without one that the client has sent. To
+    /// look first costs less than to remove what is not there: Envoy finds the route anew after
+    /// each change of a request's headers.
     pub fn leave_unstamped(&self) -> Result<(), Status> {
-        remove_header(MapType::RequestHeaders, STAMP_HEADER)
+        match get_header(MapType::RequestHeaders, STAMP_HEADER) {
+            Ok(_) => remove_header(MapType::RequestHeaders, STAMP_HEADER),
+            Err(Status::NotFound) => Ok(()),
+            Err(status) => Err(status),
+        }
     }
 
     /// Does what a close request asks, as far as the guard admits it.

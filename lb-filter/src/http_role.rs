@@ -22,6 +22,8 @@ pub(crate) struct HttpRole {
     /// Absent where the filter was never configured: the request passes as if it were not there.
     place: Option<Rc<Place>>,
     request: Request,
+    /// It may have been, where it is not for this role to say.
+    was_stamped: bool,
 }
 
 /// What is known of the request in hand.
@@ -71,7 +73,7 @@ enum Client {
 
 impl HttpRole {
     pub fn new(place: Option<Rc<Place>>) -> Self {
-        Self { place, request: Request::None }
+        Self { place, request: Request::None, was_stamped: true }
     }
 
     pub fn on_request_headers(&mut self, end_of_stream: bool) {
@@ -91,6 +93,7 @@ impl HttpRole {
             self.request = place.enter_request(connection, has_body);
             stamped
         } else {
+            self.was_stamped = false;
             self.request = if vm.watches() {
                 place.enter_request(place.connection(), has_body)
             } else {
@@ -108,7 +111,8 @@ impl HttpRole {
         let Some(place) = self.place.clone() else {
             return;
         };
-        if let Some(edge) = &place.edge {
+        // Nodes ask only on responses to requests that had a stamp.
+        if let Some(edge) = place.edge.as_ref().filter(|_| self.was_stamped) {
             Self::take_close_request(edge);
         }
         if place.vm.watches() {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::routes::routes;
+use super::routes::{ONE_IN, ONE_IN_SAMPLED, routes};
 use crate::fleet::{Bootstrap, Endpoint};
 
 const CONNECTION: &str = "spillway.connection";
@@ -86,6 +86,16 @@ impl Contender {
         self != Self::LbHttpRole
     }
 
+    /// Whether it stamps a sample of its requests where they are many.
+    fn samples(self) -> bool {
+        matches!(self, Self::LbHttpRole | Self::LbBothRoles | Self::LbNativeDrain)
+    }
+
+    /// Whether it reads stamps. All others get a header that is as long, and is none.
+    pub(super) fn reads_stamps(self) -> bool {
+        self == Self::NodeFilter
+    }
+
     /// Its Envoy's configuration.
     pub(super) fn bootstrap(self, place: Place<'_>) -> Result<Value> {
         let mut bootstrap = match self {
@@ -96,7 +106,8 @@ impl Contender {
         bootstrap.upstreams(&[Endpoint { address: place.backend, weight: 1 }])?;
         let cluster = bootstrap.at("/static_resources/clusters/0")?;
         cluster.as_object_mut().context("no cluster")?.remove("health_checks");
-        bootstrap.connection_manager(&json!({ "route_config": routes() }))?;
+        let one_in = if self.samples() { ONE_IN_SAMPLED } else { ONE_IN };
+        bootstrap.connection_manager(&json!({ "route_config": routes(one_in) }))?;
         let limit = json!({ "max_closes_per_second": MAX_CLOSES_PER_SECOND });
         match self {
             Self::LbBothRoles | Self::LbNativeDrain | Self::LbHttpRole => {

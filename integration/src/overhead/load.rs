@@ -1,7 +1,8 @@
 //! The load: wrk for HTTP/1.1, h2load for HTTP/2, on twenty connections for a set time.
 //!
-//! Both send a stamp with each request, to all contenders alike. With wrk they go up; h2load has one
-//! for all, which changes what the node counts, but not what it does to count it.
+//! Both send a stamp with each request to a node, and a header that is as long to all others: clients of an
+//! edge send no stamps. With wrk they go up; h2load has one for all, which changes what the node counts, but
+//! not what it does to count it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use redistribution::wire::STAMP_HEADER;
 use serde::Deserialize;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -17,8 +19,9 @@ use super::workloads::Workload;
 use crate::tools::program;
 
 const CONNECTIONS: u32 = 20;
-const STAMP: &str =
-    "spillway-lb: id=\"edge-2\", vm=v0123456789abcdef, seq=1, conn=1, age=60, open=50";
+const STAMP: &str = "id=\"edge-2\", vm=v0123456789abcdef, seq=1, conn=1, age=60, open=50";
+/// As long as the name of the stamp's header.
+const NO_STAMP_HEADER: &str = "spillway-no";
 /// What the client may need beyond the time that it is given.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,28 +37,31 @@ pub(super) struct Seen {
     pub errors: u64,
 }
 
-/// Sends requests for `time`, in whole seconds; they ask for the host `host`.
+/// Where requests go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub address: SocketAddr,
+    /// The host that they ask for.
+    pub host: &'a str,
+    /// Whether there is somebody who reads stamps.
+    pub reads_stamps: bool,
+}
+
+/// Sends requests for `time`, in whole seconds.
 pub(super) async fn send(
     workload: Workload,
-    to: SocketAddr,
-    host: &str,
+    to: Target<'_>,
     time: Duration,
     folder: &Path,
 ) -> Result<Seen> {
     if workload.http2() {
-        h2load(workload, to, host, time, folder).await
+        h2load(workload, to, time, folder).await
     } else {
-        wrk(workload, to, host, time, folder).await
+        wrk(workload, to, time, folder).await
     }
 }
 
-async fn wrk(
-    workload: Workload,
-    to: SocketAddr,
-    host: &str,
-    time: Duration,
-    folder: &Path,
-) -> Result<Seen> {
+async fn wrk(workload: Workload, to: Target<'_>, time: Duration, folder: &Path) -> Result<Seen> {
     let script = folder.join("wrk.lua");
     std::fs::write(&script, include_str!("wrk.lua"))?;
     let mut command = Command::new(program("wrk", "wrk")?);
@@ -64,21 +70,15 @@ async fn wrk(
         .args(["--duration", &format!("{}s", time.as_secs())])
         .arg("--script")
         .arg(script)
-        .arg(format!("http://{to}"))
-        .args(["--", workload.path(), host, &workload.edges().to_string()]);
+        .arg(format!("http://{}", to.address))
+        .args(["--", workload.path(), to.host, &workload.edges().to_string(), to.header()]);
     let said = run(command, time).await?;
     let line = said.lines().find(|line| line.starts_with('{'));
     let line = line.with_context(|| format!("wrk has no result:\n{said}"))?;
     serde_json::from_str(line).with_context(|| format!("not what wrk.lua says: {line}"))
 }
 
-async fn h2load(
-    workload: Workload,
-    to: SocketAddr,
-    host: &str,
-    time: Duration,
-    folder: &Path,
-) -> Result<Seen> {
+async fn h2load(workload: Workload, to: Target<'_>, time: Duration, folder: &Path) -> Result<Seen> {
     let log = folder.join("h2load.log");
     // It appends.
     let _ = std::fs::remove_file(&log);
@@ -86,10 +86,11 @@ async fn h2load(
     command
         .args(["--clients", &CONNECTIONS.to_string(), "--max-concurrent-streams", "1"])
         .args(["--duration", &time.as_secs().to_string()])
-        .args(["--header", STAMP, "--header", &format!(":authority: {host}")])
+        .args(["--header", &format!("{}: {STAMP}", to.header())])
+        .args(["--header", &format!(":authority: {}", to.host)])
         .arg("--log-file")
         .arg(&log)
-        .arg(format!("http://{to}{}", workload.path()));
+        .arg(format!("http://{}{}", to.address, workload.path()));
     let said = run(command, time).await?;
     let text = std::fs::read_to_string(&log)
         .with_context(|| format!("h2load has left no log:\n{said}"))?;
@@ -133,6 +134,14 @@ async fn run(mut command: Command, time: Duration) -> Result<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} failed ({})\n{said}{errors}", output.status);
     Ok(said)
+}
+
+// === impl Target ===
+
+impl Target<'_> {
+    fn header(&self) -> &'static str {
+        if self.reads_stamps { STAMP_HEADER } else { NO_STAMP_HEADER }
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::contenders::{Contender, Place};
-use super::load::{self, Seen};
+use super::load::{self, Seen, Target};
 use super::routes::{STAMP_ECHO, STAMP_PATH, backend};
 use super::workloads::Workload;
 use crate::envoy::{Envoy, EnvoyBinary, EnvoyOptions};
@@ -140,7 +140,9 @@ impl Running {
         let host = if workload.closes() { self.vm.as_str() } else { NO_VM };
         let before = self.requests().await?;
         let cpu_before = self.envoy.cpu_time()?;
-        let seen = load::send(workload, self.address, host, time, folder).await?;
+        let reads_stamps = self.contender.reads_stamps();
+        let to = Target { address: self.address, host, reads_stamps };
+        let seen = load::send(workload, to, time, folder).await?;
         let cpu = self.envoy.cpu_time()?.saturating_sub(cpu_before);
         let requests = self.requests().await?.saturating_sub(before);
         Ok(Sample {

@@ -1,14 +1,17 @@
 //! What requests get: the same from every contender.
 //!
 //! Small bodies come from the listener itself, so that only filters are left to cost anything;
-//! large ones come in pieces, from a backend. Where connections are to be closed, one response in
-//! [`ONE_IN`] says so. It has to name the connection and the VM: the first Envoy knows, the second
-//! the client says as the host it asks for.
+//! large ones come in pieces, from a backend. Where connections are to be closed, some responses to
+//! requests with a stamp say so: some forty a second. They have to name the connection and the VM: the
+//! first Envoy knows, the second the client says as the host it asks for.
 
+use redistribution::wire::STAMP_HEADER;
 use serde_json::{Value, json};
 
-/// Of so many responses one asks for a close.
+/// Of so many responses one asks for a close, where every request has a stamp: 20,000 a second and more.
 pub(super) const ONE_IN: u32 = 500;
+/// And where a sample has one: 1,000 a second, more or less.
+pub(super) const ONE_IN_SAMPLED: u32 = 25;
 /// Bytes of a large body.
 pub(super) const LARGE: usize = 1 << 20;
 /// Answers with the stamp that the request had behind the filters.
@@ -16,8 +19,8 @@ pub(super) const STAMP_PATH: &str = "/stamp";
 /// The response header in which it does.
 pub(super) const STAMP_ECHO: &str = "stamp";
 
-/// The route configuration of a contender.
-pub(super) fn routes() -> Value {
+/// The route configuration of a contender that asks for a close on one response in `one_in`.
+pub(super) fn routes(one_in: u32) -> Value {
     let close =
         header("spillway-close", "lb=\"edge-1\", conns=(%CONNECTION_ID%;vm=%REQ(:authority)%)");
     let echo = header(STAMP_ECHO, "%REQ(spillway-lb)%");
@@ -32,14 +35,18 @@ pub(super) fn routes() -> Value {
         route
     };
     let now_and_then = json!({
-        "default_value": { "numerator": 1_000_000 / ONE_IN, "denominator": "MILLION" },
+        "default_value": { "numerator": 1_000_000 / one_in, "denominator": "MILLION" },
         "runtime_key": "spillway.overhead.closes",
     });
     let mut all = vec![route(json!({ "path": STAMP_PATH }), &small, Some(&echo))];
     for (path, answer) in [("/small", &small), ("/large", &large)] {
         let closing = format!("{path}/closing");
         all.push(route(
-            json!({ "path": closing, "runtime_fraction": now_and_then }),
+            json!({
+                "path": closing,
+                "headers": [{ "name": STAMP_HEADER, "present_match": true }],
+                "runtime_fraction": now_and_then,
+            }),
             answer,
             Some(&close),
         ));

@@ -5,7 +5,7 @@ local head, middle, tail, edges
 
 function init(args)
   head = "GET " .. args[1] .. " HTTP/1.1\r\nHost: " .. args[2] ..
-    "\r\nspillway-lb: id=\"edge-"
+    "\r\n" .. args[4] .. ": id=\"edge-"
   middle = "\", vm=v0123456789abcdef, seq="
   tail = ", conn="
   edges = tonumber(args[3])

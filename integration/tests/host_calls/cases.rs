@@ -208,7 +208,10 @@ pub fn busy_while_a_close_is_under_way(tally: &mut Tally) -> Result<()> {
     let close = format!("lb=\"edge-1\", conns=(1;vm={})", token.context("no stamp")?);
     let mut response = RESPONSE.to_vec();
     response.push(("spillway-close", close.as_str()));
-    vm.exchange(http_role, &Exchange { response: &response, ..plain(&[2]) })?;
+    // One of these has a stamp.
+    for _ in 0..1_000 {
+        vm.exchange(http_role, &Exchange { response: &response, ..plain(&[2]) })?;
+    }
     for _ in 0..100 {
         let under_way = "HTTP role: request without a stamp, while a close is under way";
         request(&mut vm, http_role, tally, ["HTTP role: request with a stamp", under_way])?;
