@@ -106,7 +106,7 @@ impl Sampler {
     fn gap(&mut self) -> u64 {
         match self.mean_gap {
             0 | 1 => 1,
-            mean => self.random.u64(1..=mean.saturating_mul(2) - 1),
+            mean => self.random.u64(1..mean.saturating_mul(2)),
         }
     }
 }

@@ -8,9 +8,9 @@ use integration::fleet::{Fleet, FleetSpec, NAME};
 use redistribution::wire::{Position, Stamp};
 use serde_json::json;
 
-use crate::frames::Frames;
 use crate::puppet::gate;
 use crate::support::{Socket, at_its_mercy, eventually, has_closed, has_told, lb};
+use integration::by_hand::Frames;
 
 /// A fleet that stamps one request a second at most, more or less.
 fn seldom_stamping() -> FleetSpec {
