@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxy_host::{MapType, Status, get_header, get_property, remove_header, set_property};
 use redistribution::ConnectionId;
 use redistribution::connections::{Connection, Protocol, Stage};
-use redistribution::wire::{CLOSE_HEADER, MAX_INTEGER};
+use redistribution::wire::{CLOSE_HEADER, MAX_INTEGER, STAMP_HEADER};
 
 use crate::edge::Edge;
 use crate::vm::Vm;
@@ -22,7 +22,6 @@ pub(crate) struct HttpRole {
     /// Absent where the filter was never configured: the request passes as if it were not there.
     place: Option<Rc<Place>>,
     request: Request,
-    /// It may have been, where it is not for this role to say.
     was_stamped: bool,
 }
 
@@ -73,19 +72,24 @@ enum Client {
 
 impl HttpRole {
     pub fn new(place: Option<Rc<Place>>) -> Self {
-        Self { place, request: Request::None, was_stamped: true }
+        Self { place, request: Request::None, was_stamped: false }
     }
 
     pub fn on_request_headers(&mut self, end_of_stream: bool) {
-        let Some(place) = self.place.as_ref().filter(|place| place.has_requests) else {
+        let Some(place) = &self.place else {
             return;
         };
         let Some(edge) = &place.edge else {
             return;
         };
+        if !place.has_requests {
+            self.was_stamped = get_header(MapType::RequestHeaders, STAMP_HEADER).is_ok();
+            return;
+        }
         let vm = &place.vm;
         let has_body = !end_of_stream;
-        let done = if edge.count_request() {
+        self.was_stamped = edge.count_request();
+        let done = if self.was_stamped {
             let id = connection_id();
             let connection =
                 id.ok().and_then(|id| vm.connections.borrow_mut().of_request(id, vm.now.get()));
@@ -93,7 +97,6 @@ impl HttpRole {
             self.request = place.enter_request(connection, has_body);
             stamped
         } else {
-            self.was_stamped = false;
             self.request = if vm.watches() {
                 place.enter_request(place.connection(), has_body)
             } else {

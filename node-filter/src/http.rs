@@ -12,6 +12,8 @@ use crate::root::Filter;
 pub(crate) struct Http {
     /// Absent where the filter was never configured: the request passes as if it were not there.
     filter: Option<Rc<Filter>>,
+    /// It came with a stamp, whatever that says.
+    had_stamp: bool,
     request: Option<RequestInHand>,
 }
 
@@ -19,7 +21,7 @@ pub(crate) struct Http {
 
 impl Http {
     pub fn new(filter: Option<Rc<Filter>>) -> Self {
-        Self { filter, request: None }
+        Self { filter, had_stamp: false, request: None }
     }
 
     pub fn on_request_headers(&mut self) -> Action {
@@ -34,12 +36,14 @@ impl Http {
                 None
             }
         };
+        self.had_stamp = stamp.is_some();
         self.request = filter.node.borrow_mut().on_request(stamp.as_deref(), filter.now.get());
         Action::Continue
     }
 
     pub fn on_response_headers(&mut self) -> Action {
-        let Some(filter) = &self.filter else {
+        // Edges look for close requests only where they have put a stamp.
+        let Some(filter) = self.filter.as_ref().filter(|_| self.had_stamp) else {
             return Action::Continue;
         };
         // What the application says in this header is not for it to say. All of it goes, since

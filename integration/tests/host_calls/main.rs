@@ -25,7 +25,7 @@ const MODULES: [(&str, usize); 2] = [("node_filter.wasm", 358), ("lb_filter.wasm
 /// Host calls at most, in the cases that requests are made of.
 const BOUNDS: [(&str, u64); 9] = [
     ("node-filter: request with a stamp", 2),
-    ("node-filter: request without a stamp", 2),
+    ("node-filter: request without a stamp", 1),
     ("HTTP role: request with a stamp", 4),
     ("HTTP role: upload with a stamp", 4),
     ("HTTP role: request without a stamp", 1),
