@@ -1,8 +1,8 @@
 //! The load: wrk for HTTP/1.1, h2load for HTTP/2, on twenty connections for a set time.
 //!
-//! Both send a stamp with each request to a node, and a header that is as long to all others: clients of an
-//! edge send no stamps. With wrk they go up; h2load has one for all, which changes what the node counts, but
-//! not what it does to count it.
+//! To a node wrk sends stamps as an edge with so many requests does, which go up, and h2load, which can send but
+//! one header, the same one with each request. All others get a header that is as long: clients of an edge send
+//! no stamps.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -71,7 +71,8 @@ async fn wrk(workload: Workload, to: Target<'_>, time: Duration, folder: &Path) 
         .arg("--script")
         .arg(script)
         .arg(format!("http://{}", to.address))
-        .args(["--", workload.path(), to.host, &workload.edges().to_string(), to.header()]);
+        .args(["--", workload.path(), to.host, &workload.edges().to_string(), to.header()])
+        .arg(workload.stamps_one_in().to_string());
     let said = run(command, time).await?;
     let line = said.lines().find(|line| line.starts_with('{'));
     let line = line.with_context(|| format!("wrk has no result:\n{said}"))?;

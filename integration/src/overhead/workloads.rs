@@ -4,6 +4,9 @@ use clap::ValueEnum;
 
 use super::contenders::Contender;
 
+/// With 20,000 requests a second an edge stamps about so many: `max_stamps_per_second`.
+const STAMPED_ONE_IN: u32 = 20;
+
 /// Requests of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 #[value(rename_all = "snake_case")]
@@ -12,7 +15,9 @@ pub enum Workload {
     Http1Small,
     /// HTTP/2, likewise.
     Http2Small,
-    /// HTTP/1.1, small bodies, and stamps of a thousand load balancers.
+    /// HTTP/1.1, small bodies, and each request has a stamp.
+    Http1SmallStamped,
+    /// The same, of a thousand load balancers.
     Http1SmallManyEdges,
     /// HTTP/1.1, bodies of 1 MiB.
     Http1Large,
@@ -39,8 +44,9 @@ impl Workload {
         match self {
             Self::Http1Small => "HTTP/1.1, small bodies",
             Self::Http2Small => "HTTP/2, small bodies",
+            Self::Http1SmallStamped => "HTTP/1.1, small bodies, a stamp with each request",
             Self::Http1SmallManyEdges => {
-                "HTTP/1.1, small bodies, with stamps of a thousand load balancers"
+                "HTTP/1.1, small bodies, a stamp of one of a thousand load balancers with each request"
             }
             Self::Http1Large => "HTTP/1.1, bodies of 1 MiB",
             Self::Http2Large => "HTTP/2, bodies of 1 MiB",
@@ -58,10 +64,21 @@ impl Workload {
         matches!(self, Self::Http1SmallClosing | Self::Http1LargeClosing)
     }
 
-    /// Whether it tells anything of a contender: how many load balancers there are concerns a node only.
+    /// Whether it tells anything of a contender: stamps concern a node only.
     pub(super) fn concerns(self, contender: Contender) -> bool {
-        self != Self::Http1SmallManyEdges
-            || matches!(contender, Contender::NoFilter | Contender::NodeFilter)
+        !matches!(self, Self::Http1SmallStamped | Self::Http1SmallManyEdges)
+            || matches!(
+                contender,
+                Contender::NoFilter | Contender::EmptySdkFilter | Contender::NodeFilter
+            )
+    }
+
+    /// One in so many requests has a stamp.
+    pub(super) fn stamps_one_in(self) -> u32 {
+        match self {
+            Self::Http1Small | Self::Http1SmallClosing => STAMPED_ONE_IN,
+            _ => 1,
+        }
     }
 
     /// Load balancers that the stamps name.
@@ -74,7 +91,10 @@ impl Workload {
 
     pub(super) fn path(self) -> &'static str {
         match self {
-            Self::Http1Small | Self::Http2Small | Self::Http1SmallManyEdges => "/small",
+            Self::Http1Small
+            | Self::Http2Small
+            | Self::Http1SmallStamped
+            | Self::Http1SmallManyEdges => "/small",
             Self::Http1Large | Self::Http2Large => "/large",
             Self::Http1SmallClosing => "/small/closing",
             Self::Http1LargeClosing => "/large/closing",

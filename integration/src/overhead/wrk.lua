@@ -1,11 +1,13 @@
--- The client of `cargo overhead`: each request has the next stamp, and what came of all is said in
--- one line of JSON.
+-- The client of `cargo overhead`: one in so many requests has the next stamp, all others have a header that
+-- is as long, and what came of all is said in one line of JSON.
 local seq = 0
-local head, middle, tail, edges
+local head, middle, tail, edges, one_in
+local names = {}
 
 function init(args)
-  head = "GET " .. args[1] .. " HTTP/1.1\r\nHost: " .. args[2] ..
-    "\r\n" .. args[4] .. ": id=\"edge-"
+  head = "GET " .. args[1] .. " HTTP/1.1\r\nHost: " .. args[2] .. "\r\n"
+  names = {[true] = args[4] .. ": id=\"edge-", [false] = "spillway-no: id=\"edge-"}
+  one_in = tonumber(args[5])
   middle = "\", vm=v0123456789abcdef, seq="
   tail = ", conn="
   edges = tonumber(args[3])
@@ -13,7 +15,7 @@ end
 
 function request()
   seq = seq + 1
-  return head .. (2 + seq % edges) .. middle .. seq .. tail .. (seq % 50) .. ", age=60, open=50\r\n\r\n"
+  return head .. names[seq % one_in == 0] .. (2 + seq % edges) .. middle .. seq .. tail .. (seq % 50) .. ", age=60, open=50\r\n\r\n"
 end
 
 function done(summary, latency, requests)
