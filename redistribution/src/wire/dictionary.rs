@@ -19,7 +19,7 @@ pub(super) struct Member<'h> {
     pub parameter: Option<Item<'h>>,
 }
 
-/// The members of an inner list that was found to be none too odd.
+/// The members of an inner list, which was read to its end before.
 #[derive(Clone, Debug)]
 pub(super) struct Members<'h> {
     /// From behind the opening parenthesis on.
@@ -67,17 +67,18 @@ fn entries<'h>(
     }
     loop {
         let key = header.key()?;
-        let value = header.value_of(|header| {
+        let value = header.value_or(Value::Item(Item::Other), |header| {
             if header.take(b'(').is_none() {
                 return header.item().map(Value::Item);
             }
             let members = Members { list: header.clone(), parameter };
-            while next_member(header, parameter)?.is_some() {}
+            while !is_at_end(header) {
+                member(header, parameter)?;
+            }
             Some(Value::InnerList(members))
         })?;
         header.parameters(|_, _| {})?;
-        // A key alone stands for a boolean.
-        each(key, value.unwrap_or(Value::Item(Item::Other)));
+        each(key, value);
         header.take_while(is_white);
         if header.peek().is_none() {
             return Some(());
@@ -87,12 +88,14 @@ fn entries<'h>(
     }
 }
 
-/// The next member of an inner list; `Some(None)` at its end.
-fn next_member<'h>(list: &mut Scanner<'h>, parameter: &str) -> Option<Option<Member<'h>>> {
+/// Whether an inner list has no more members; takes its end then.
+fn is_at_end(list: &mut Scanner<'_>) -> bool {
     list.take_while(|byte| byte == b' ');
-    if list.take(b')').is_some() {
-        return Some(None);
-    }
+    list.take(b')').is_some()
+}
+
+/// The next member of an inner list.
+fn member<'h>(list: &mut Scanner<'h>, parameter: &str) -> Option<Member<'h>> {
     let mut member = Member { item: list.item()?, parameter: None };
     list.parameters(|key, value| {
         if key == parameter.as_bytes() {
@@ -100,7 +103,7 @@ fn next_member<'h>(list: &mut Scanner<'h>, parameter: &str) -> Option<Option<Mem
         }
     })?;
     list.peek().filter(|byte| matches!(byte, b' ' | b')'))?;
-    Some(Some(member))
+    Some(member)
 }
 
 fn is_white(byte: u8) -> bool {
@@ -113,6 +116,6 @@ impl<'h> Iterator for Members<'h> {
     type Item = Member<'h>;
 
     fn next(&mut self) -> Option<Member<'h>> {
-        next_member(&mut self.list, self.parameter).flatten()
+        if is_at_end(&mut self.list) { None } else { member(&mut self.list, self.parameter) }
     }
 }

@@ -86,15 +86,20 @@ impl<'h> Scanner<'h> {
         while self.take(b';').is_some() {
             self.take_while(|byte| byte == b' ');
             let key = self.key()?;
-            let value = self.value_of(Self::item)?.unwrap_or(Item::Other);
+            let value = self.value_or(Item::Other, Self::item)?;
             each(key, value);
         }
         Some(())
     }
 
-    /// What `read` makes of the value behind a key; `Some(None)` for a key alone.
-    pub fn value_of<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if self.take(b'=').is_some() { read(self).map(Some) } else { Some(None) }
+    /// What `read` makes of the value behind a key; `alone` for a key without, which stands for a
+    /// boolean.
+    pub fn value_or<T>(
+        &mut self,
+        alone: T,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        if self.take(b'=').is_some() { read(self) } else { Some(alone) }
     }
 
     fn string(&mut self) -> Option<&'h [u8]> {
