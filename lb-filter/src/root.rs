@@ -49,7 +49,7 @@ impl Root {
         if let Some(edge) = &edge {
             config.id = Some(edge.id().to_owned());
         }
-        say_once(&format!("{config:?}"));
+        say_once(&config.to_string());
         let LbConfig { role, drain_timeout, max_drain, .. } = config;
         let patience = Patience { drain_timeout, max_drain };
         let has_requests = role == Role::Http;

@@ -3,61 +3,67 @@
 //! Envoy keeps every metric that was ever defined, and each is a series of each node in Prometheus.
 //! So only the load balancers heard of first have them, [`MOST`] in all.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use proxy_host::{Counter, Gauge, Level};
-use redistribution::node::Seen;
+use redistribution::node::{Node, Seen};
 
 /// Load balancers that have metrics of their own. Where closing is futile, others may have that one.
 const MOST: usize = 64;
 
-/// The metrics of all of them, by load balancer.
+/// The metrics of all of them, sorted by id.
 #[derive(Default)]
 pub(crate) struct LoadBalancers {
-    seen: BTreeMap<Rc<str>, Metrics>,
-    futile: BTreeMap<Rc<str>, Option<Gauge>>,
+    seen: Vec<Metrics>,
+    futile: Vec<Futile>,
 }
 
 struct Metrics {
+    id: Rc<str>,
     requests: Option<Counter>,
     close_rate: Option<Gauge>,
     deviation: Option<Level>,
 }
 
+/// Whether closing does not help one.
+struct Futile {
+    id: Rc<str>,
+    gauge: Option<Gauge>,
+}
+
 // === impl LoadBalancers ===
 
 impl LoadBalancers {
-    /// Hands over what changed of those that are `seen`, and which of them closing does not help.
-    pub fn update<'n>(&mut self, seen: impl Iterator<Item = Seen<'n>>, futile: &[&Rc<str>]) {
-        let mut there = BTreeMap::new();
-        for load_balancer in seen {
-            let id = load_balancer.id;
-            if self.seen.len() < MOST && !self.seen.contains_key(id) {
-                self.seen.insert(Rc::clone(id), Metrics::define(id));
-                self.define_futile(id, MOST);
+    /// Hands over what changed of those that `node` sees, and which of them closing does not help.
+    pub fn update(&mut self, node: &Node, futile: &[&Rc<str>]) {
+        for Seen { id, .. } in node.seen() {
+            if self.seen.len() >= MOST {
+                break;
             }
-            if self.seen.contains_key(id) {
-                there.insert(id, load_balancer);
+            if let Err(place) = self.seen.binary_search_by(|known| known.id.cmp(id)) {
+                self.seen.insert(place, Metrics::define(id));
+                self.define_futile(id, MOST);
             }
         }
         for id in futile {
             self.define_futile(id, 2 * MOST);
         }
-        for (id, metrics) in &mut self.seen {
-            metrics.update(there.get(id));
+        for metrics in &mut self.seen {
+            let seen = node.see(&metrics.id);
+            metrics.update(seen.as_ref());
         }
-        for (id, gauge) in &mut self.futile {
-            if let Some(gauge) = gauge {
-                let _ = gauge.update(i64::from(futile.contains(&id)));
-            }
+        for known in &mut self.futile {
+            known.update(futile.contains(&&known.id));
         }
     }
 
     fn define_futile(&mut self, id: &Rc<str>, most: usize) {
-        if self.futile.len() < most && !self.futile.contains_key(id) {
+        let place = self.futile.binary_search_by(|known| known.id.cmp(id));
+        if let Err(place) = place
+            && self.futile.len() < most
+        {
             let gauge = Gauge::define(&format!("spillway.node.futile.{id}")).ok();
-            self.futile.insert(Rc::clone(id), gauge);
+            self.futile.insert(place, Futile { id: Rc::clone(id), gauge });
         }
     }
 }
@@ -65,16 +71,32 @@ impl LoadBalancers {
 impl Drop for LoadBalancers {
     /// A filter that is gone must not leave its part in a gauge.
     fn drop(&mut self) {
-        self.update(std::iter::empty(), &[]);
+        for metrics in &mut self.seen {
+            metrics.update(None);
+        }
+        for known in &mut self.futile {
+            known.update(false);
+        }
+    }
+}
+
+// === impl Futile ===
+
+impl Futile {
+    fn update(&mut self, futile: bool) {
+        if let Some(gauge) = &mut self.gauge {
+            let _ = gauge.update(i64::from(futile));
+        }
     }
 }
 
 // === impl Metrics ===
 
 impl Metrics {
-    fn define(id: &str) -> Self {
+    fn define(id: &Rc<str>) -> Self {
         let name = |what: &str| format!("spillway.node.load_balancer_{what}.{id}");
         Self {
+            id: Rc::clone(id),
             requests: Counter::define(&name("requests")).ok(),
             close_rate: Gauge::define(&name("close_rate_millis")).ok(),
             deviation: Level::define(&name("deviation_permille")).ok(),

@@ -102,7 +102,7 @@ impl Metrics {
             let worst = node.seen().map(|seen| seen.deviation).fold(0.0, f64::max);
             let _ = level.update(thousandths(worst));
         }
-        self.by_load_balancer.update(node.seen(), &futile);
+        self.by_load_balancer.update(node, &futile);
     }
 }
 

@@ -50,7 +50,7 @@ impl Root {
         // Random only to keep nodes out of step: without it, the clock will do.
         let random = getrandom::u64().unwrap_or(now);
         let fraction = random as f64 / u64::MAX as f64;
-        self.config = format!("{config:?}");
+        self.config = config.to_string();
         self.say_once("configured", &self.config);
         self.metrics = Some(Metrics::define());
         self.filter = Some(Rc::new(Filter {

@@ -1,9 +1,10 @@
 //! How far the load of each load balancer is from the mean of its pool: what there is to see while a
 //! pool settles. Nothing is decided by it.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::Timestamp;
 use crate::load_balancer::LoadBalancer;
@@ -18,22 +19,23 @@ struct Sum {
 
 /// Notes it for each of `load_balancers`; 0 for those whose load is not known, or no longer.
 pub(crate) fn note(
-    load_balancers: &mut BTreeMap<Rc<str>, LoadBalancer>,
+    load_balancers: &mut LiteMap<Rc<str>, LoadBalancer>,
     stretch: Duration,
     now: Timestamp,
 ) {
     let load = |load_balancer: &LoadBalancer| {
         load_balancer.load(stretch).filter(|_| load_balancer.is_there(stretch, now))
     };
-    let mut pools = BTreeMap::<Rc<str>, Sum>::new();
+    let mut pools = LiteMap::<Rc<str>, Sum>::new_vec();
     for load_balancer in load_balancers.values() {
         if let Some(load) = load(load_balancer) {
-            let sum = pools.entry(Rc::clone(&load_balancer.pool)).or_default();
+            let mut sum = pools.get(&load_balancer.pool).copied().unwrap_or_default();
             sum.rate += load.rate.get();
             sum.weight += load.weight;
+            pools.insert(Rc::clone(&load_balancer.pool), sum);
         }
     }
-    for load_balancer in load_balancers.values_mut() {
+    for (_, load_balancer) in load_balancers {
         let sum = pools.get(&load_balancer.pool).copied().unwrap_or_default();
         load_balancer.deviation = load(load_balancer).map_or(0.0, |load| sum.deviation(&load));
     }

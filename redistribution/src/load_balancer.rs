@@ -37,11 +37,14 @@ const AGE_STEP: Duration = Duration::from_secs(1);
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct LoadBalancer {
+    pub id: Rc<str>,
     pub pool: Rc<str>,
     pub pacer: Pacer,
     pub heard_at: Timestamp,
     /// How far its load is from its pool's mean, relative to that; 0 where that is not known.
     pub deviation: f64,
+    /// At what hazard its connections are closed for balance, per second.
+    pub hazard: f64,
     /// The usual time between hearing of it and hearing of it again, by requests or announcements.
     gap: Duration,
     weight: f64,
@@ -75,8 +78,9 @@ struct Vm {
 // === impl LoadBalancer ===
 
 impl LoadBalancer {
-    pub fn new(pool: Rc<str>, fraction: f64, now: Timestamp) -> Self {
+    pub fn new(id: Rc<str>, pool: Rc<str>, fraction: f64, now: Timestamp) -> Self {
         Self {
+            id,
             pool,
             pacer: Pacer::new(fraction, now),
             heard_at: now,
@@ -91,6 +95,7 @@ impl LoadBalancer {
             requests: 0,
             stamps: 0,
             deviation: 0.0,
+            hazard: 0.0,
             restarted_at: None,
             restarts: 0,
             traffic: Vec::new(),
@@ -308,7 +313,7 @@ mod tests {
     /// One that is heard of every `gap` milliseconds for a minute.
     fn heard_every(gap: u64) -> LoadBalancer {
         let stamp = Stamp::parse(b"id=\"edge-1\"").unwrap();
-        let mut load_balancer = LoadBalancer::new("default".into(), 0.0, at_ms(0));
+        let mut load_balancer = LoadBalancer::new("edge-1".into(), "default".into(), 0.0, at_ms(0));
         for millis in (0..=60_000).step_by(usize::try_from(gap).unwrap()) {
             load_balancer.hear(&stamp, at_ms(millis));
         }

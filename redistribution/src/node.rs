@@ -7,9 +7,10 @@
 //! Stamps beyond that are counted and left out of account: those closes are not asked for.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::Timestamp;
 use crate::balance::{Balance, Change};
@@ -33,7 +34,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Node {
     config: NodeConfig,
-    load_balancers: BTreeMap<Rc<str>, LoadBalancer>,
+    /// By id. They are few, or rarely others: a sorted list is searched fastest.
+    load_balancers: LiteMap<Rc<str>, LoadBalancer>,
     pools: Pools,
     /// Where in its first close the next load balancer's pacer starts.
     fraction: f64,
@@ -99,7 +101,7 @@ impl Node {
     pub fn new(config: NodeConfig, fraction: f64) -> Self {
         Self {
             config,
-            load_balancers: BTreeMap::new(),
+            load_balancers: LiteMap::new_vec(),
             pools: Pools::default(),
             fraction: fraction.clamp(0.0, 1.0),
             started_at: None,
@@ -128,8 +130,9 @@ impl Node {
     pub fn on_stamp(&mut self, stamp: &Stamp<'_>, now: Timestamp) -> Option<RequestInHand> {
         let stretch = self.config.share_window;
         let started = *self.started_at.get_or_insert(now);
-        let pool_gap = self.pools.usual_gap(&stamp.pool);
-        let Some((lb, load_balancer)) = self.load_balancer(stamp, now) else {
+        let announces = stamp.position.is_none();
+        let pool_gap = announces.then(|| self.pools.usual_gap(&stamp.pool)).flatten();
+        let Some(load_balancer) = self.load_balancer(stamp, now) else {
             self.counters.stamps_over_limit += 1;
             return None;
         };
@@ -146,6 +149,7 @@ impl Node {
             self.counters.stamps_over_limit += 1;
             return None;
         }
+        let lb = Rc::clone(&load_balancer.id);
         self.counters.requests_stamped += 1;
         Some(RequestInHand { lb, connection, age: position.age, at: now })
     }
@@ -181,7 +185,7 @@ impl Node {
             self.swept_at = Some(now);
             self.forget_silent(now);
         }
-        for load_balancer in self.load_balancers.values_mut() {
+        for (_, load_balancer) in &mut self.load_balancers {
             load_balancer.pacer.on_tick(now);
         }
         let stretch = self.config.share_window;
@@ -190,7 +194,7 @@ impl Node {
             self.accounted_at = Some(now);
             self.account(elapsed, now);
         }
-        for load_balancer in self.load_balancers.values_mut() {
+        for (_, load_balancer) in &mut self.load_balancers {
             let lapsed = load_balancer.pacer.take_lapsed();
             self.counters.closes_lapsed = self.counters.closes_lapsed.saturating_add(lapsed);
         }
@@ -199,7 +203,7 @@ impl Node {
     /// Turns the requests of the last stretch into closes to come, for each load balancer.
     fn account(&mut self, elapsed: Duration, now: Timestamp) {
         let config = &self.config;
-        for load_balancer in self.load_balancers.values_mut() {
+        for (_, load_balancer) in &mut self.load_balancers {
             load_balancer.end_stretches(config.share_window, elapsed, now);
         }
         deviation::note(&mut self.load_balancers, config.share_window, now);
@@ -207,11 +211,11 @@ impl Node {
             let load_balancers = &mut self.load_balancers;
             self.pools.rebalance(settings, load_balancers, config, elapsed, now);
         }
-        for (id, load_balancer) in &mut self.load_balancers {
+        for (_, load_balancer) in &mut self.load_balancers {
             let demand = match &config.close_rate {
                 CloseRate::PerSecond(rate) => Demand::Rate(*rate),
                 CloseRate::MeanConnectionAge(age) => Demand::renewal(*age),
-                CloseRate::Rebalance(_) => Demand::Hazard(self.pools.hazard(id)),
+                CloseRate::Rebalance(_) => Demand::Hazard(load_balancer.hazard),
             };
             load_balancer.earn(demand, config, elapsed, now);
         }
@@ -231,12 +235,13 @@ impl Node {
 
     /// Each of these, as this VM sees it.
     pub fn seen(&self) -> impl Iterator<Item = Seen<'_>> {
-        self.load_balancers.iter().map(|(id, load_balancer)| Seen {
-            id,
-            requests: load_balancer.requests(),
-            close_rate: load_balancer.pacer.rate(),
-            deviation: load_balancer.deviation,
-        })
+        self.load_balancers.values().map(Seen::of)
+    }
+
+    /// The load balancer `id`, as this VM sees it.
+    #[must_use]
+    pub fn see(&self, id: &str) -> Option<Seen<'_>> {
+        self.load_balancers.get(id).map(Seen::of)
     }
 
     /// How each pool is doing, with the policy `rebalance`.
@@ -258,33 +263,43 @@ impl Node {
     /// Drops load balancers, and VMs of them, that were not heard of for `lb_timeout`.
     fn forget_silent(&mut self, now: Timestamp) {
         let timeout = self.config.lb_timeout;
-        self.load_balancers.retain(|_, lb| {
-            lb.forget_silent(timeout, now);
-            now.since(lb.heard_at) < timeout
-        });
+        self.load_balancers.retain(|_, lb| now.since(lb.heard_at) < timeout);
+        for (_, load_balancer) in &mut self.load_balancers {
+            load_balancer.forget_silent(timeout, now);
+        }
     }
 
     /// The entry for the load balancer of `stamp`, made where there is room. One that has changed
     /// its pool begins anew. What its requests say of pool and weight counts for more than
     /// its announcements: these are fixed headers of health checks, and may leave it out.
-    fn load_balancer(
-        &mut self,
-        stamp: &Stamp<'_>,
-        now: Timestamp,
-    ) -> Option<(Rc<str>, &mut LoadBalancer)> {
+    fn load_balancer(&mut self, stamp: &Stamp<'_>, now: Timestamp) -> Option<&mut LoadBalancer> {
         let known = self.load_balancers.get(&*stamp.id);
         let tells = |known: &LoadBalancer| stamp.position.is_some() || !known.has_requested();
         if known.is_none_or(|known| *known.pool != *stamp.pool && tells(known)) {
             if known.is_none() && self.load_balancers.len() >= MAX_LOAD_BALANCERS {
                 return None;
             }
-            let new = LoadBalancer::new(Rc::from(&*stamp.pool), self.fraction, now);
-            self.load_balancers.insert(Rc::from(&*stamp.id), new);
+            let id = Rc::<str>::from(&*stamp.id);
+            let pool = Rc::from(&*stamp.pool);
+            let new = LoadBalancer::new(Rc::clone(&id), pool, self.fraction, now);
+            self.load_balancers.insert(id, new);
             // The golden ratio spreads the starts of any number of pacers evenly.
             self.fraction = (self.fraction + 0.618_033_988_75).fract();
         }
-        let key = self.load_balancers.get_key_value(&*stamp.id).map(|(key, _)| Rc::clone(key))?;
-        Some((key, self.load_balancers.get_mut(&*stamp.id)?))
+        self.load_balancers.get_mut(&*stamp.id)
+    }
+}
+
+// === impl Seen ===
+
+impl<'n> Seen<'n> {
+    fn of(load_balancer: &'n LoadBalancer) -> Self {
+        Self {
+            id: &load_balancer.id,
+            requests: load_balancer.requests(),
+            close_rate: load_balancer.pacer.rate(),
+            deviation: load_balancer.deviation,
+        }
     }
 }
 

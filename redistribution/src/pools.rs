@@ -1,8 +1,9 @@
 //! The pools of a node's load balancers, and the hazards that balance asks of each.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::Timestamp;
 use crate::balance::{Balance, Change, Changes};
@@ -21,21 +22,27 @@ const ENOUGH_FOR_A_PACE: f64 = 8.0;
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    by_name: BTreeMap<Rc<str>, Pool>,
-    /// By load balancer, as of the last time.
-    hazards: BTreeMap<Rc<str>, f64>,
-    /// By pool, likewise.
-    balances: BTreeMap<Rc<str>, Balance>,
-    /// By pool, how fast requests come.
-    paces: BTreeMap<Rc<str>, Pace>,
+    by_name: LiteMap<Rc<str>, Entry>,
     changes: Changes,
 }
 
-/// The load balancers of a pool whose loads are known, and what was counted of each.
-#[derive(Default)]
-struct Known {
+/// A pool of which some load balancer is heard.
+#[derive(Debug)]
+struct Entry {
+    pace: Pace,
+    /// Absent as long as no load is known.
+    kept: Option<Kept>,
+    /// The load balancers whose loads are known, and what was counted of each.
     members: Members,
     pairs: Vec<Pairs>,
+}
+
+/// A pool that is kept in balance.
+#[derive(Debug, Default)]
+struct Kept {
+    pool: Pool,
+    /// As of the last time.
+    balance: Balance,
 }
 
 /// How fast requests of a pool come here.
@@ -54,81 +61,97 @@ impl Pools {
     pub fn rebalance(
         &mut self,
         settings: &Rebalance,
-        load_balancers: &mut BTreeMap<Rc<str>, LoadBalancer>,
+        load_balancers: &mut LiteMap<Rc<str>, LoadBalancer>,
         config: &NodeConfig,
         elapsed: Duration,
         now: Timestamp,
     ) {
         self.count_requests(load_balancers, elapsed);
-        let mut known = BTreeMap::<Rc<str>, Known>::new();
         let stretch = config.share_window;
-        for (id, load_balancer) in &*load_balancers {
+        for (id, load_balancer) in &mut *load_balancers {
+            load_balancer.hazard = 0.0;
             if load_balancer.is_there(stretch, now)
                 && let Some(load) = load_balancer.load(stretch)
+                && let Some(entry) = self.by_name.get_mut(&load_balancer.pool)
             {
-                let pool = known.entry(Rc::clone(&load_balancer.pool)).or_default();
-                pool.members.ids.push(Rc::clone(id));
-                pool.members.restarts.push(load_balancer.restarts());
-                pool.members.loads.push(load);
-                pool.pairs.push(load_balancer.pairs());
+                entry.members.ids.push(Rc::clone(id));
+                entry.members.restarts.push(load_balancer.restarts());
+                entry.members.loads.push(load);
+                entry.pairs.push(load_balancer.pairs());
             }
         }
-        self.by_name.retain(|name, _| known.contains_key(name));
-        self.balances.retain(|name, _| known.contains_key(name));
-        self.hazards.clear();
         let acts = config.mode == Mode::Enforce;
-        for (name, Known { members, pairs }) in known {
+        for (name, Entry { kept, members, pairs, .. }) in &mut self.by_name {
+            let members = std::mem::take(members);
+            let pairs = std::mem::take(pairs);
+            if members.ids.is_empty() {
+                *kept = None;
+                continue;
+            }
             let connections = members.loads.iter().map(|load| load.connections);
             let kappa = kappa(pairs.into_iter().zip(connections));
-            let pool = self.by_name.entry(Rc::clone(&name)).or_default();
-            let hazards = pool.hazards(settings, &members, kappa, acts, elapsed, now);
-            let balance = pool.balance(now);
-            let before =
-                self.balances.insert(Rc::clone(&name), balance.clone()).unwrap_or_default();
-            if before != balance {
-                self.changes.push(Change { pool: name, before, now: balance });
+            let kept = kept.get_or_insert_default();
+            let hazards = kept.pool.hazards(settings, &members, kappa, acts, elapsed, now);
+            let balance = kept.pool.balance(now);
+            if kept.balance != balance {
+                let before = std::mem::replace(&mut kept.balance, balance.clone());
+                self.changes.push(Change { pool: Rc::clone(name), before, now: balance });
             }
-            self.hazards.extend(members.ids.into_iter().zip(hazards));
+            for (id, hazard) in members.ids.iter().zip(hazards) {
+                if let Some(load_balancer) = load_balancers.get_mut(id) {
+                    load_balancer.hazard = hazard;
+                }
+            }
         }
     }
 
     /// The usual time from one request of a load balancer of `pool` to its next, as far as this node
     /// sees them; `None` where it sees too few to say.
     pub fn usual_gap(&self, pool: &str) -> Option<Duration> {
-        self.paces.get(pool).and_then(Pace::usual_gap)
+        self.by_name.get(pool).and_then(|entry| entry.pace.usual_gap())
     }
 
     fn count_requests(
         &mut self,
-        load_balancers: &mut BTreeMap<Rc<str>, LoadBalancer>,
+        load_balancers: &mut LiteMap<Rc<str>, LoadBalancer>,
         elapsed: Duration,
     ) {
-        for pace in self.paces.values_mut() {
-            pace.fade(elapsed);
+        for (_, entry) in &mut self.by_name {
+            entry.pace.fade(elapsed);
         }
-        for load_balancer in load_balancers.values_mut() {
-            let seconds = elapsed.as_secs_f64();
-            let new = Pace { seconds, ..Pace::default() };
-            let pace = self.paces.entry(Rc::clone(&load_balancer.pool)).or_insert(new);
-            pace.load_balancers += 1;
-            pace.requests += load_balancer.take_stamps() as f64;
+        for (_, load_balancer) in load_balancers {
+            if !self.by_name.contains_key(&load_balancer.pool) {
+                self.by_name.insert(Rc::clone(&load_balancer.pool), Entry::new(elapsed));
+            }
+            if let Some(entry) = self.by_name.get_mut(&load_balancer.pool) {
+                entry.pace.load_balancers += 1;
+                entry.pace.requests += load_balancer.take_stamps() as f64;
+            }
         }
-        self.paces.retain(|_, pace| pace.load_balancers > 0);
-    }
-
-    /// The hazard of the load balancer `id`, per second.
-    pub fn hazard(&self, id: &str) -> f64 {
-        self.hazards.get(id).copied().unwrap_or(0.0)
+        self.by_name.retain(|_, entry| entry.pace.load_balancers > 0);
     }
 
     /// How each pool is doing.
     pub fn balances(&self) -> impl Iterator<Item = &Balance> {
-        self.balances.values()
+        self.by_name.values().filter_map(|entry| entry.kept.as_ref()).map(|kept| &kept.balance)
     }
 
     /// What has changed since the last time.
     pub fn take_changes(&mut self) -> Vec<Change> {
         self.changes.take()
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn new(elapsed: Duration) -> Self {
+        Self {
+            pace: Pace { seconds: elapsed.as_secs_f64(), ..Pace::default() },
+            kept: None,
+            members: Members::default(),
+            pairs: Vec::new(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! is under way. Both tables are small and of fixed size: the node needs a few connections
 //! to choose from, not all of them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::Timestamp;
@@ -49,8 +49,8 @@ pub struct RecentConnections {
     seen: VecDeque<Seen>,
     /// In the order in which they were named.
     named: VecDeque<(NamedConnection, Timestamp)>,
-    /// The same: each request is looked up here.
-    known_as_named: BTreeSet<NamedConnection>,
+    /// The same, sorted: each request is looked up here.
+    known_as_named: Vec<NamedConnection>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl RecentConnections {
         }
         // Connections whose close is under way go on for a response or two. To choose from
         // they are no longer.
-        if self.known_as_named.contains(&connection) {
+        if self.is_known_as_named(connection) {
             return;
         }
         if self.seen.len() >= SEEN {
@@ -134,7 +134,7 @@ impl RecentConnections {
     #[must_use]
     pub fn is_named(&self, connection: NamedConnection, now: Timestamp) -> bool {
         // Those whose time is over may still be there, until the next request.
-        self.known_as_named.contains(&connection)
+        self.is_known_as_named(connection)
             && self
                 .named
                 .iter()
@@ -147,7 +147,8 @@ impl RecentConnections {
         if self.named.len() >= NAMED {
             self.forget_first_named();
         }
-        if self.known_as_named.insert(connection) {
+        if let Err(place) = self.known_as_named.binary_search(&connection) {
+            self.known_as_named.insert(place, connection);
             self.named.push_back((connection, now));
         }
         self.seen.retain(|seen| seen.connection != connection);
@@ -189,9 +190,15 @@ impl RecentConnections {
     }
 
     fn forget_first_named(&mut self) {
-        if let Some((connection, _)) = self.named.pop_front() {
-            self.known_as_named.remove(&connection);
+        if let Some((connection, _)) = self.named.pop_front()
+            && let Ok(place) = self.known_as_named.binary_search(&connection)
+        {
+            self.known_as_named.remove(place);
         }
+    }
+
+    fn is_known_as_named(&self, connection: NamedConnection) -> bool {
+        self.known_as_named.binary_search(&connection).is_ok()
     }
 
     /// Connections seen within `seen_within`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sfv::TokenRef;
+use crate::wire::is_token;
 
 /// Longest token taken: tokens are kept in place, so that a table of them allocates nothing.
 const CAPACITY: usize = 31;
@@ -21,8 +21,8 @@ impl VmToken {
     pub fn from_random(random: u64) -> Self {
         // An RFC 9651 token starts with a letter.
         let mut token = Self { bytes: [0; CAPACITY], len: 17 };
-        let hex = format!("v{random:016x}");
-        for (to, from) in token.bytes.iter_mut().zip(hex.bytes()) {
+        let digits = (0..16).rev().map(|place| hex_digit(random >> (4 * place)));
+        for (to, from) in token.bytes.iter_mut().zip(std::iter::once(b'v').chain(digits)) {
             *to = from;
         }
         token
@@ -31,15 +31,15 @@ impl VmToken {
     /// The token spelled `text`; `None` if that is no RFC 9651 token of at most 31 bytes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        TokenRef::from_str(text).ok().and_then(Self::from_token)
+        let text = text.as_bytes();
+        is_token(text).then(|| Self::from_token(text)).flatten()
     }
 
     /// The token as parsed from a header; `None` if it is longer than 31 bytes.
-    pub(crate) fn from_token(token: &TokenRef) -> Option<Self> {
-        let text = token.as_str();
-        let len = u8::try_from(text.len()).ok()?;
+    pub(crate) fn from_token(token: &[u8]) -> Option<Self> {
+        let len = u8::try_from(token.len()).ok()?;
         let mut bytes = [0; CAPACITY];
-        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        bytes.get_mut(..token.len())?.copy_from_slice(token);
         Some(Self { bytes, len })
     }
 
@@ -51,6 +51,13 @@ impl VmToken {
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .unwrap_or_default()
     }
+}
+
+/// The last hexadecimal digit of `number`.
+fn hex_digit(number: u64) -> u8 {
+    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+    let digit = (number & 15) as u8;
+    if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
 }
 
 impl fmt::Display for VmToken {

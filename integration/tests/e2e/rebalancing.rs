@@ -96,8 +96,8 @@ async fn it_is_what_an_empty_configuration_means() -> Result<()> {
     let mut fleet = Fleet::start(spec).await?;
     for node in fleet.nodes() {
         let log = node.envoy.log_text();
-        let said = "spillway node filter: NodeConfig { mode: Enforce, \
-                    close_rate: Rebalance(Rebalance { settle_time: 60s, ";
+        let said = "spillway node filter: {\"mode\": \"enforce\", \
+                    \"close_rate\": {\"rebalance\": {\"settle_time\": \"1m\", ";
         assert!(log.contains(said), "{}: {log}", node.name);
     }
     let clients = mixed_clients(&fleet, 300, 2, Pace::PerSecond(1.0))?;

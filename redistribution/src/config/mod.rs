@@ -4,9 +4,11 @@
 //! configuration. Whatever is wrong is reported at once, each mistake with its path, the value
 //! found and the reason; there is no such thing as a field that is ignored.
 
+mod duration;
 mod lb;
 mod node;
 mod reader;
+mod shown;
 
 pub use lb::{LbConfig, Role};
 pub use node::NodeConfig;

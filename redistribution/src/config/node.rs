@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::duration::Shown;
 use super::reader::{self, Field, Object, duration, number, whole_number};
 use super::{Mistakes, Mode};
 use crate::close_rate::{CloseRate, PerSecond, Share};
@@ -65,7 +66,7 @@ impl NodeConfig {
             {
                 field.mistake(format!(
                     "must not be shorter than share_window ({})",
-                    humantime::format_duration(share_window)
+                    Shown(share_window)
                 ));
             }
             let close_rate = read_close_rate(object).unwrap_or(defaults.close_rate);
@@ -80,8 +81,8 @@ impl NodeConfig {
                     "settle_time ({}) must be at least {STRETCHES_TO_SETTLE} times share_window ({}): \
                      what is measured is late by some of these, and a law that acts faster than it \
                      sees makes loads swing",
-                    humantime::format_duration(rebalance.settle_time),
-                    humantime::format_duration(share_window)
+                    Shown(rebalance.settle_time),
+                    Shown(share_window)
                 ));
             }
             Self {

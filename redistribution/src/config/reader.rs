@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::duration::Shown;
+use super::shown::Number;
+
 /// Longest part of a value repeated in a message, in characters.
 const SHOWN: usize = 60;
 
@@ -113,10 +116,10 @@ pub(super) fn one_of<T: Copy>(
 /// Takes a number within `range`.
 pub(super) fn number(range: RangeInclusive<f64>) -> impl FnOnce(&Value) -> Result<f64, String> {
     move |value| {
-        value
-            .as_f64()
-            .filter(|number| range.contains(number))
-            .ok_or_else(|| format!("must be a number from {} to {}", range.start(), range.end()))
+        value.as_f64().filter(|number| range.contains(number)).ok_or_else(|| {
+            let (least, most) = (Number(*range.start()), Number(*range.end()));
+            format!("must be a number from {least} to {most}")
+        })
     }
 }
 
@@ -144,10 +147,9 @@ pub(super) fn duration(
     range: RangeInclusive<Duration>,
 ) -> impl FnOnce(&Value) -> Result<Duration, String> {
     move |value| {
-        let duration = value.as_str().and_then(|text| humantime::parse_duration(text).ok());
+        let duration = value.as_str().and_then(super::duration::parse);
         duration.filter(|duration| range.contains(duration)).ok_or_else(|| {
-            let [least, most] =
-                [range.start(), range.end()].map(|d| humantime::format_duration(*d));
+            let (least, most) = (Shown(*range.start()), Shown(*range.end()));
             format!("must be a duration from {least} to {most}, such as \"90s\" or \"10m\"")
         })
     }

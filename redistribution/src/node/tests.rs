@@ -128,7 +128,7 @@ fn what_cannot_be_read_or_is_absent_is_counted_and_left_alone() {
 fn requests_say_what_pool_and_weight_a_load_balancer_has_and_announcements_only_before() {
     let mut node = Node::new(config(5.0), 0.5);
     let known = |node: &Node| {
-        let lb = &node.load_balancers["edge"];
+        let lb = node.load_balancers.get("edge").unwrap();
         (lb.pool.to_string(), lb.load(Duration::from_secs(2)).map(|load| load.weight))
     };
     node.on_request(Some(b"id=\"edge\", pool=\"eu\", weight=2"), at_ms(0));

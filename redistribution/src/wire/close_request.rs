@@ -2,21 +2,16 @@
 
 use std::borrow::Cow;
 
-use sfv::{BareItemFromInput, DictSerializer, KeyRef, TokenRef, key_ref};
-
 use super::dictionary::{Member, Schema, Value};
-use super::stamp::integer;
-use super::{Error, is_valid_name, valid_name};
+use super::scanner::Item;
+use super::writer::Writer;
+use super::{Error, is_valid_name, name_of};
 use crate::{ConnectionId, VmToken};
-
-const LB: &KeyRef = key_ref("lb");
-const CONNS: &KeyRef = key_ref("conns");
-const VM: &KeyRef = key_ref("vm");
 
 /// Connections one close request can name. A longer list is read up to here.
 pub const MAX_CONNECTIONS: usize = 32;
 
-const SCHEMA: Schema<2> = Schema { keys: [LB, CONNS], parameter: VM, max_members: MAX_CONNECTIONS };
+const SCHEMA: Schema<2> = Schema { keys: ["lb", "conns"], parameter: "vm" };
 
 /// Asks a load balancer to close connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,24 +42,18 @@ impl<'a> CloseRequest<'a> {
         let [lb, conns] = SCHEMA.read(header)?;
         let lb = match lb {
             Value::Absent => return Err(Error::Missing("lb")),
-            Value::Item(BareItemFromInput::String(Cow::Borrowed(text))) => {
-                Cow::Borrowed(text.as_str())
-            }
-            Value::Item(BareItemFromInput::String(Cow::Owned(text))) => Cow::Owned(text.into()),
-            _ => return Err(Error::Invalid("lb")),
+            value => name_of(&value).ok_or(Error::Invalid("lb"))?,
         };
-        if !is_valid_name(&lb) {
-            return Err(Error::Invalid("lb"));
-        }
         let members = match conns {
             Value::Absent => return Err(Error::Missing("conns")),
-            Value::InnerList(members) if !members.is_empty() => members,
-            _ => return Err(Error::Invalid("conns")),
+            Value::InnerList(members) => members,
+            Value::Item(_) => return Err(Error::Invalid("conns")),
         };
         let connections = members
-            .iter()
-            .map(NamedConnection::from_member)
+            .take(MAX_CONNECTIONS)
+            .map(|member| NamedConnection::from_member(&member))
             .collect::<Option<Vec<_>>>()
+            .filter(|connections| !connections.is_empty())
             .ok_or(Error::Invalid("conns"))?;
         Ok(Self { lb, connections })
     }
@@ -73,18 +62,14 @@ impl<'a> CloseRequest<'a> {
     #[must_use]
     pub fn to_header(&self) -> String {
         let mut header = String::new();
-        let Some(lb) = valid_name(&self.lb) else {
+        if !is_valid_name(&self.lb) {
             return header;
-        };
-        let mut dictionary = DictSerializer::with_buffer(&mut header);
-        dictionary.bare_item(LB, lb);
-        let mut conns = dictionary.inner_list(CONNS);
-        for connection in &self.connections {
-            if let Ok(vm) = TokenRef::from_str(connection.vm.as_str()) {
-                let _ = conns.bare_item(integer(connection.id)).parameter(VM, vm);
-            }
         }
-        drop(conns);
+        let mut writer = Writer::new(&mut header);
+        writer.name("lb", &self.lb);
+        let connections = self.connections.iter();
+        let members = connections.map(|connection| (connection.id, connection.vm.as_str()));
+        writer.list("conns", "vm", members);
         header
     }
 }
@@ -93,13 +78,10 @@ impl<'a> CloseRequest<'a> {
 
 impl NamedConnection {
     fn from_member(member: &Member<'_>) -> Option<Self> {
-        let BareItemFromInput::Integer(id) = &member.item else {
+        let (Item::Integer(id), Some(Item::Token(vm))) = (member.item, member.parameter) else {
             return None;
         };
-        let Some(BareItemFromInput::Token(vm)) = &member.parameter else {
-            return None;
-        };
-        Some(Self { vm: VmToken::from_token(vm)?, id: u64::try_from(*id).ok()? })
+        Some(Self { vm: VmToken::from_token(vm)?, id: u64::try_from(id).ok()? })
     }
 }
 

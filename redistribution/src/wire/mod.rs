@@ -6,11 +6,17 @@
 
 mod close_request;
 mod dictionary;
+mod scanner;
 mod stamp;
+mod writer;
 
-use sfv::StringRef;
+use std::borrow::Cow;
+
+use dictionary::Value;
+use scanner::Item;
 
 pub use close_request::{CloseRequest, MAX_CONNECTIONS, NamedConnection};
+pub(crate) use scanner::is_token;
 pub use stamp::{Position, Stamp};
 
 /// Request header, edge to node: the [`Stamp`].
@@ -61,11 +67,26 @@ impl std::error::Error for Error {}
 /// characters, which is what an RFC 9651 string can hold.
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
-    valid_name(name).is_some()
+    let printable = |byte: u8| matches!(byte, b' '..=b'~');
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(printable)
 }
 
-/// `name` as it can be written, if it [is valid](is_valid_name).
-fn valid_name(name: &str) -> Option<&StringRef> {
-    let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
-    if fits { StringRef::from_str(name).ok() } else { None }
+/// The [valid](is_valid_name) name that `value` holds.
+fn name_of<'h>(value: &Value<'h>) -> Option<Cow<'h, str>> {
+    let Value::Item(Item::String(text)) = value else {
+        return None;
+    };
+    let text = std::str::from_utf8(text).ok()?;
+    let name = if text.contains('\\') { Cow::Owned(unescaped(text)) } else { Cow::Borrowed(text) };
+    is_valid_name(&name).then_some(name)
+}
+
+/// `text` without the backslashes in front of quotes and backslashes.
+fn unescaped(text: &str) -> String {
+    let mut escaped = false;
+    let keep = |character: &char| {
+        escaped = *character == '\\' && !escaped;
+        !escaped
+    };
+    text.chars().filter(keep).collect()
 }

@@ -3,27 +3,15 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use sfv::{BareItemFromInput, Decimal, DictSerializer, Integer, KeyRef, TokenRef, key_ref};
-
 use super::dictionary::{Schema, Value};
-use super::{DEFAULT_POOL, Error, MAX_INTEGER, is_valid_name, valid_name};
+use super::scanner::Item;
+use super::writer::Writer;
+use super::{DEFAULT_POOL, Error, is_valid_name, name_of};
 use crate::{ConnectionId, VmToken};
 
-const ID: &KeyRef = key_ref("id");
-const POOL: &KeyRef = key_ref("pool");
-const VM: &KeyRef = key_ref("vm");
-const SEQ: &KeyRef = key_ref("seq");
-const TOTAL: &KeyRef = key_ref("total");
-const CONN: &KeyRef = key_ref("conn");
-const AGE: &KeyRef = key_ref("age");
-const OPEN: &KeyRef = key_ref("open");
-const WEIGHT: &KeyRef = key_ref("weight");
-const SAMPLE: &KeyRef = key_ref("sample");
-
 const SCHEMA: Schema<10> = Schema {
-    keys: [ID, POOL, VM, SEQ, TOTAL, CONN, AGE, OPEN, WEIGHT, SAMPLE],
-    parameter: VM,
-    max_members: 0,
+    keys: ["id", "pool", "vm", "seq", "total", "conn", "age", "open", "weight", "sample"],
+    parameter: "vm",
 };
 
 /// A load balancer, and where in its traffic a request stands.
@@ -84,8 +72,8 @@ impl<'a> Stamp<'a> {
             }),
         };
         Ok(Self {
-            id: name(id, "id")?.ok_or(Error::Missing("id"))?,
-            pool: name(pool, "pool")?.unwrap_or(Cow::Borrowed(DEFAULT_POOL)),
+            id: name(&id, "id")?.ok_or(Error::Missing("id"))?,
+            pool: name(&pool, "pool")?.unwrap_or(Cow::Borrowed(DEFAULT_POOL)),
             weight: positive(&weight, "weight")?.unwrap_or(1.0),
             position,
         })
@@ -96,55 +84,45 @@ impl<'a> Stamp<'a> {
     ///
     /// An id or pool that [`is_valid_name`] refuses cannot be written and yields nothing.
     pub fn write(&self, to: &mut String) {
-        let (Some(id), Some(pool)) = (valid_name(&self.id), valid_name(&self.pool)) else {
+        if !is_valid_name(&self.id) || !is_valid_name(&self.pool) {
             return;
-        };
-        let mut dictionary = DictSerializer::with_buffer(to);
-        dictionary.bare_item(ID, id);
-        if pool.as_str() != DEFAULT_POOL {
-            dictionary.bare_item(POOL, pool);
+        }
+        let mut writer = Writer::new(to);
+        writer.name("id", &self.id);
+        if self.pool != DEFAULT_POOL {
+            writer.name("pool", &self.pool);
         }
         #[allow(clippy::float_cmp, reason = "exactly what `parse` puts where the key is left out")]
-        if self.weight != 1.0
-            && let Ok(weight) = Decimal::try_from(self.weight)
-            && weight > Decimal::ZERO
-        {
-            dictionary.bare_item(WEIGHT, weight);
+        if self.weight != 1.0 {
+            writer.decimal("weight", self.weight);
         }
         if let Some(position) = &self.position {
-            if let Ok(vm) = TokenRef::from_str(position.vm.as_str()) {
-                dictionary.bare_item(VM, vm);
-            }
-            dictionary.bare_item(SEQ, integer(position.seq));
+            writer.token("vm", position.vm.as_str());
+            writer.integer("seq", position.seq);
             if position.total != position.seq {
-                dictionary.bare_item(TOTAL, integer(position.total));
+                writer.integer("total", position.total);
             }
-            dictionary.bare_item(CONN, integer(position.connection));
-            dictionary.bare_item(AGE, integer(position.age.as_secs()));
-            dictionary.bare_item(OPEN, integer(position.open));
+            writer.integer("conn", position.connection);
+            writer.integer("age", position.age.as_secs());
+            writer.integer("open", position.open);
             if position.sample != 1 {
-                dictionary.bare_item(SAMPLE, integer(position.sample));
+                writer.integer("sample", position.sample);
             }
         }
     }
 }
 
-fn name<'a>(value: Value<'a>, key: &'static str) -> Result<Option<Cow<'a, str>>, Error> {
-    let text = match value {
-        Value::Absent => return Ok(None),
-        Value::Item(BareItemFromInput::String(Cow::Borrowed(text))) => Cow::Borrowed(text.as_str()),
-        Value::Item(BareItemFromInput::String(Cow::Owned(text))) => Cow::Owned(text.into()),
-        _ => return Err(Error::Invalid(key)),
-    };
-    if is_valid_name(&text) { Ok(Some(text)) } else { Err(Error::Invalid(key)) }
+fn name<'a>(value: &Value<'a>, key: &'static str) -> Result<Option<Cow<'a, str>>, Error> {
+    match value {
+        Value::Absent => Ok(None),
+        value => name_of(value).map(Some).ok_or(Error::Invalid(key)),
+    }
 }
 
 fn token(value: &Value<'_>) -> Result<VmToken, Error> {
     match value {
         Value::Absent => Err(Error::Missing("vm")),
-        Value::Item(BareItemFromInput::Token(token)) => {
-            VmToken::from_token(token).ok_or(Error::Invalid("vm"))
-        }
+        Value::Item(Item::Token(token)) => VmToken::from_token(token).ok_or(Error::Invalid("vm")),
         _ => Err(Error::Invalid("vm")),
     }
 }
@@ -152,7 +130,7 @@ fn token(value: &Value<'_>) -> Result<VmToken, Error> {
 fn unsigned(value: &Value<'_>, key: &'static str) -> Result<Option<u64>, Error> {
     match value {
         Value::Absent => Ok(None),
-        Value::Item(BareItemFromInput::Integer(number)) => {
+        Value::Item(Item::Integer(number)) => {
             u64::try_from(*number).map(Some).map_err(|_| Error::Invalid(key))
         }
         _ => Err(Error::Invalid(key)),
@@ -162,17 +140,11 @@ fn unsigned(value: &Value<'_>, key: &'static str) -> Result<Option<u64>, Error> 
 fn positive(value: &Value<'_>, key: &'static str) -> Result<Option<f64>, Error> {
     let number = match value {
         Value::Absent => return Ok(None),
-        Value::Item(BareItemFromInput::Decimal(number)) => f64::from(*number),
-        Value::Item(BareItemFromInput::Integer(number)) => i64::from(*number) as f64,
+        Value::Item(Item::Decimal(thousandths)) => *thousandths as f64 / 1000.0,
+        Value::Item(Item::Integer(number)) => *number as f64,
         _ => return Err(Error::Invalid(key)),
     };
     if number > 0.0 { Ok(Some(number)) } else { Err(Error::Invalid(key)) }
-}
-
-/// `number` as RFC 9651 can write it: a counter past its largest integer starts again.
-pub(super) fn integer(number: u64) -> Integer {
-    let wrapped = number % (MAX_INTEGER + 1);
-    i64::try_from(wrapped).ok().and_then(|n| Integer::try_from(n).ok()).unwrap_or(Integer::ZERO)
 }
 
 #[cfg(test)]
@@ -276,11 +248,5 @@ mod tests {
             assert_eq!(stamp("e", weight), "id=\"e\"", "{weight}");
         }
         assert_eq!(stamp("e", 0.001), "id=\"e\", weight=0.001");
-    }
-
-    #[test]
-    fn counters_past_the_largest_integer_start_again() {
-        assert_eq!(i64::from(integer(MAX_INTEGER)), 999_999_999_999_999);
-        assert_eq!(i64::from(integer(MAX_INTEGER + 1)), 0);
     }
 }
