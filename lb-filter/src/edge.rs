@@ -40,7 +40,7 @@ impl Edge {
         let limit: PerSecond = config.max_closes_per_second;
         Ok(Self {
             stamper: vm.stamper(&id, &config.pool, config.weight),
-            limit: CloseLimit::new(&id, limit),
+            limit: CloseLimit::new(&id, limit, vm.now.get()),
             total: Total::new(&id),
             mode: config.mode,
             handover,
