@@ -1,6 +1,6 @@
 //! `max_closes_per_second` over all workers: a [`CloseBudget`] in the host's shared data.
 
-use proxy_host::{Status, get_shared_data, monotonic_now, set_shared_data};
+use proxy_host::{Status, get_shared_data, init_shared_data, monotonic_now, set_shared_data};
 use redistribution::Timestamp;
 use redistribution::close_budget::CloseBudget;
 use redistribution::close_rate::PerSecond;
@@ -19,8 +19,12 @@ pub(crate) struct CloseLimit {
 // === impl CloseLimit ===
 
 impl CloseLimit {
-    pub fn new(lb: &str, limit: PerSecond) -> Self {
-        Self { key: format!("spillway.close_budget.{lb}"), limit }
+    pub fn new(lb: &str, limit: PerSecond, now: Timestamp) -> Self {
+        let key = format!("spillway.close_budget.{lb}");
+        // Without it workers might each find none, and spend a full one.
+        let full = CloseBudget::full(limit, now);
+        let _ = init_shared_data(key.as_bytes(), &full.to_bytes());
+        Self { key, limit }
     }
 
     /// Takes one close. Where the budget cannot be read or written there is none: a limit that

@@ -45,7 +45,7 @@ impl Edge {
         Ok(Self {
             stamper: vm.stamper(&id, config),
             buffer: RefCell::default(),
-            limit: CloseLimit::new(&id, limit),
+            limit: CloseLimit::new(&id, limit, vm.now.get()),
             total: Total::new(&id),
             mode: config.mode,
             handover,

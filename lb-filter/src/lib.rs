@@ -36,6 +36,12 @@ mod vm;
 
 use log::LevelFilter;
 
+/// Forgets the VM. Where this runs natively a thread is one, and tests have many on a thread.
+#[cfg(not(target_family = "wasm"))]
+pub fn forget() {
+    vm::forget();
+}
+
 /// Before all else.
 fn start() {
     proxy_host::log_to_host(LevelFilter::Info);

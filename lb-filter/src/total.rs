@@ -1,7 +1,7 @@
 //! The requests of a load balancer over all its VMs: a number in the host's shared data that
 //! each VM adds to.
 
-use proxy_host::{Result, Status, get_shared_data, set_shared_data};
+use proxy_host::{Result, Status, get_shared_data, init_shared_data, set_shared_data};
 use redistribution::stamper::Stamper;
 
 /// Tries before the rest is left to the next tick.
@@ -16,7 +16,10 @@ pub(crate) struct Total {
 
 impl Total {
     pub fn new(lb: &str) -> Self {
-        Self { key: format!("spillway.total.{lb}") }
+        let key = format!("spillway.total.{lb}");
+        // Without it the first numbers that VMs share might overwrite each other.
+        let _ = init_shared_data(key.as_bytes(), &0_u64.to_le_bytes());
+        Self { key }
     }
 
     /// Adds what `stamper` has counted since the last time.

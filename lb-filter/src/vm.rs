@@ -19,6 +19,12 @@ thread_local! {
     static VM: RefCell<Option<Rc<Vm>>> = const { RefCell::new(None) };
 }
 
+/// See [`forget`](crate::forget).
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn forget() {
+    drop(VM.with(RefCell::take));
+}
+
 /// See the module's documentation.
 pub(crate) struct Vm {
     pub token: VmToken,

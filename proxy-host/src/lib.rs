@@ -35,7 +35,7 @@ pub use dispatch::{Contexts, Plugin, Streams};
 pub use logger::log_to_host;
 pub use metrics::{Counter, Gauge, Level};
 pub use news::is_news;
-pub use shared::{Queue, get_shared_data, plugin_vm_id, set_shared_data};
+pub use shared::{Queue, get_shared_data, init_shared_data, plugin_vm_id, set_shared_data};
 pub use stream::{
     append_buffer, close_downstream, get_buffer, get_header, get_property, remove_header,
     replace_header, resume_downstream, set_buffer, set_effective_context, set_property,

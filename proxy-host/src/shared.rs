@@ -40,6 +40,20 @@ pub fn plugin_vm_id() -> Result<Vec<u8>> {
     get_property(b"plugin_vm_id")
 }
 
+/// Puts `value` under `key` where there is nothing yet, so that from then on
+/// [`set_shared_data`] has something to compare with: a value that is the first overwrites another that
+/// is the first too, whatever its `cas`. As Envoy configures a VM on its main thread before those of
+/// the workers, whoever calls this as it is configured is alone then.
+///
+/// # Errors
+/// What the host says.
+pub fn init_shared_data(key: &[u8], value: &[u8]) -> Result<()> {
+    match get_shared_data(key) {
+        Err(Status::NotFound) => set_shared_data(key, value, 0),
+        found => found.map(|_| ()),
+    }
+}
+
 // === impl Queue ===
 
 impl Queue {

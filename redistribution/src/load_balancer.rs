@@ -31,6 +31,9 @@ const STRETCHES_TO_GONE: u32 = 2;
 /// The part that the latest gap has in the usual one.
 const LATEST_GAP: u32 = 8;
 
+/// Equal shares earn for so many stretches at once at most: ticks come far more often.
+const LONGEST_STRETCH: u32 = 2;
+
 /// Ages are stamped in whole seconds.
 const AGE_STEP: Duration = Duration::from_secs(1);
 
@@ -284,6 +287,8 @@ impl LoadBalancer {
 
     /// Turns the requests of the last stretch, `elapsed` long, into closes to come.
     pub fn earn(&mut self, demand: Demand, config: &NodeConfig, elapsed: Duration, now: Timestamp) {
+        // A VM that was stopped for a while must not make up for it at once, whatever it missed.
+        let elapsed = elapsed.min(config.share_window.saturating_mul(LONGEST_STRETCH));
         let closes = demand.closes_owed(config.share, elapsed, self.traffic.drain(..));
         self.pacer.earn(closes, config.share_window, now);
     }

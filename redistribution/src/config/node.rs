@@ -249,12 +249,13 @@ mod tests {
             ("{\"\": 1}", "\"\": 1: is not a field here"),
             ("{\"share.nodes\": 1}", "\"share.nodes\": 1: is not a field here"),
             ("{\"a\\nb\": 1}", "\"a\\nb\": 1: is not a field here"),
+            ("{\"a\u{7f}b\": \"\u{85}\"}", "\"a\u{fffd}b\": \"\u{fffd}\": is not a field here"),
             ("mode: enforce\n\tshare: 1\n", "mode: enforce share: 1: is not JSON ("),
         ];
         for (json, start) in cases {
             let [message] = &messages(json)[..] else { panic!("several for {json}") };
             assert!(message.starts_with(start), "{message}");
-            assert!(!message.contains('\n'), "{message}");
+            assert!(!message.contains(char::is_control), "{message:?}");
         }
         let long = messages(&format!("{{\"{}\": 1}}", "a".repeat(1000)));
         assert!(long[0].len() < 300, "{}", long[0]);

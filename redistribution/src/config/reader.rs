@@ -253,8 +253,11 @@ fn shown_name(name: &str) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() {
+    let mut chars = text.chars();
+    // JSON escapes most control characters, but not DEL or those from U+0080 on.
+    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let mut shown: String = chars.by_ref().take(SHOWN).map(visible).collect();
+    if !chars.as_str().is_empty() {
         shown.push('…');
     }
     shown

@@ -2,7 +2,7 @@
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::close_rate::CloseRate;
+use crate::close_rate::{CloseRate, Share};
 
 fn config(per_second: f64) -> NodeConfig {
     NodeConfig {
@@ -142,6 +142,25 @@ fn requests_say_what_pool_and_weight_a_load_balancer_has_and_announcements_only_
         node.on_tick(at_ms(second * 1000));
     }
     assert_eq!(known(&node), ("us".to_owned(), Some(4.0)));
+}
+
+#[test]
+fn one_that_was_stopped_for_an_hour_does_not_make_up_for_it() {
+    let share = Share::Fixed { vms: 1 };
+    let mut node = Node::new(NodeConfig { share, ..config(5.0) }, 0.5);
+    let mut named = 0;
+    for second in (0..10).chain(3_600..3_610) {
+        let header = stamp(1, second, second, 3_600 + second);
+        let request = node.on_request(Some(header.as_bytes()), at_ms(second * 1000)).unwrap();
+        for tick in 0..10 {
+            node.on_tick(at_ms(second * 1000 + tick * 100));
+        }
+        let close = node.on_response(&request, at_ms(second * 1000 + 900));
+        named += close.map_or(0, |close| close.connections.len());
+    }
+    let (lapsed, rate) = (node.counters().closes_lapsed, node.close_rate().get());
+    assert!(named <= 100 && lapsed <= 100, "{named} closes, and {lapsed} that lapsed");
+    assert!(rate <= 5.1, "{rate}");
 }
 
 #[test]

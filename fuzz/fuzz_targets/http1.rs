@@ -1,0 +1,4 @@
+//! See the library's documentation.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::http1::check(data));
