@@ -100,11 +100,15 @@ impl Edge<'_, '_> {
         host::with(|host| host.streams.entry(context).or_default().response = response);
         let action = call(context, |module| (module.response_headers)(context, 1, false));
         assert_eq!(action, CONTINUE, "a response is never held up");
-        let close_is_there = host::with(|host| {
-            let mut headers = host.streams.entry(context).or_default().response.iter();
-            headers.any(|(name, _)| name == CLOSE_HEADER.as_bytes())
+        let (close_is_there, stamped) = host::with(|host| {
+            let stream = host.streams.entry(context).or_default();
+            let has = |headers: &Headers, wanted: &str| {
+                headers.iter().any(|(name, _)| name == wanted.as_bytes())
+            };
+            (has(&stream.response, CLOSE_HEADER), has(&stream.request, STAMP_HEADER))
         });
-        let takes_off = role != Role::Connection && self.orderly && all_well();
+        // Nodes ask where there was a stamp.
+        let takes_off = stamped && role != Role::Connection && self.orderly && all_well();
         assert!(!(close_is_there && takes_off), "no client sees {CLOSE_HEADER}");
         let at = self.connections.iter().position(|one| one.id == connection);
         match at {
