@@ -4,13 +4,15 @@
 //! configuration. Whatever is wrong is reported at once, each mistake with its path, the value
 //! found and the reason; there is no such thing as a field that is ignored.
 
+mod json;
 mod lb;
+mod nearest;
 mod node;
 mod reader;
 
 pub use lb::{LbConfig, Role};
 pub use node::NodeConfig;
-pub use reader::{Mistake, Mistakes};
+pub use reader::{MAX_BYTES, Mistake, Mistakes};
 
 use reader::{Object, one_of};
 
