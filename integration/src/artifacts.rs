@@ -177,7 +177,8 @@ fn install_target() -> Result<()> {
 }
 
 /// Cargo, without what an outer cargo has set for the crate it runs.
-pub(crate) fn cargo() -> Command {
+#[must_use]
+pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();

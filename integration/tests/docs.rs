@@ -198,6 +198,34 @@ async fn they_name_metrics_that_there_are() -> Result<()> {
     Ok(())
 }
 
+/// Each row of SECURITY.md ends with files and tests in them: `[file](path)` and their names after it.
+#[test]
+fn security_names_tests_that_there_are() -> Result<()> {
+    let text = fs::read_to_string(workspace().join("SECURITY.md"))?;
+    let mut tests = 0;
+    let rows = text.lines().filter(|line| line.starts_with("| ")).skip(1);
+    for row in rows {
+        let shown = row.trim_end_matches([' ', '|']).rsplit('|').next().context("no cell")?;
+        assert!(shown.contains("]("), "nothing shows this: {row}");
+        for named in shown.split("](").skip(1) {
+            let (path, rest) = named.split_once(')').context("no link")?;
+            let file = workspace().join(path);
+            let code = fs::read_to_string(&file).with_context(|| path.to_owned())?;
+            let names: Vec<_> = rest.split('`').skip(1).step_by(2).collect();
+            assert!(!names.is_empty(), "no test of {path} is named");
+            for name in names {
+                assert!(code.contains(&format!("fn {name}(")), "{path} has no test {name}");
+                tests += 1;
+            }
+        }
+    }
+    assert!(tests > 10, "only {tests}");
+    for path in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(workspace().join(path).exists(), "SECURITY.md links to {path}, which is not there");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_documents_link_to_is_there() -> Result<()> {
     for entry in fs::read_dir(workspace().join("docs"))? {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use log::{error, info};
 use proxy_host::{BufferType, Plugin, Streams, get_buffer, get_property, is_news, set_tick_period};
-use redistribution::config::{LbConfig, Role};
+use redistribution::config::{LbConfig, MAX_BYTES, Role};
 use redistribution::connections::Patience;
 
 use crate::connection_role::{ConnectionRole, close_drained};
@@ -36,7 +36,8 @@ impl Root {
     fn configure(&mut self, size: usize) -> Result<(), String> {
         let bytes = match size {
             0 => Vec::new(),
-            _ => get_buffer(BufferType::PluginConfiguration, 0, size)
+            // What is too long is refused without having all of it in memory.
+            _ => get_buffer(BufferType::PluginConfiguration, 0, size.min(MAX_BYTES + 1))
                 .map_err(|status| format!("the configuration cannot be read: {status}"))?,
         };
         let mut config = LbConfig::parse(&bytes).map_err(|mistakes| mistakes.to_string())?;

@@ -8,7 +8,7 @@ use proxy_host::{
     BufferType, Plugin, Streams, get_buffer, get_property, is_news, monotonic_now, set_tick_period,
 };
 use redistribution::Timestamp;
-use redistribution::config::NodeConfig;
+use redistribution::config::{MAX_BYTES, NodeConfig};
 use redistribution::node::Node;
 
 use crate::http::Http;
@@ -40,7 +40,8 @@ impl Root {
     fn configure(&mut self, size: usize) -> Result<(), String> {
         let bytes = match size {
             0 => Vec::new(),
-            _ => get_buffer(BufferType::PluginConfiguration, 0, size)
+            // What is too long is refused without having all of it in memory.
+            _ => get_buffer(BufferType::PluginConfiguration, 0, size.min(MAX_BYTES + 1))
                 .map_err(|status| format!("the configuration cannot be read: {status}"))?,
         };
         let config = NodeConfig::parse(&bytes).map_err(|mistakes| mistakes.to_string())?;

@@ -319,7 +319,7 @@ pub(super) fn fill_in(
 }
 
 /// The JSON that a Wasm filter is configured with.
-fn configuration_of<'v>(filter: &'v mut Value, name: &str) -> Result<&'v mut Value> {
+pub(super) fn configuration_of<'v>(filter: &'v mut Value, name: &str) -> Result<&'v mut Value> {
     filter
         .pointer_mut("/typed_config/config/configuration/value")
         .with_context(|| format!("{name} has no configuration"))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::config::{Bootstrap, fill_in, read_yaml};
+use super::config::{Bootstrap, configuration_of, fill_in, read_yaml};
 use crate::artifacts::workspace;
 
 /// The filters of one Envoy, in its folder.
@@ -55,6 +55,19 @@ impl Discovery {
     pub fn deliver(&self, name: &str, overlay: &Value) -> Result<()> {
         let mut response = shipped(name)?;
         fill_in(filter_of(&mut response)?, name, &self.modules, overlay)?;
+        self.deliver_text(name, &response.to_string())
+    }
+
+    /// Delivers the filter `name` as it is shipped, with this text as its configuration, whatever it
+    /// may be.
+    ///
+    /// # Errors
+    /// There is no such filter, or its file cannot be written.
+    pub fn deliver_raw(&self, name: &str, configuration: &str) -> Result<()> {
+        let mut response = shipped(name)?;
+        let filter = filter_of(&mut response)?;
+        fill_in(filter, name, &self.modules, &json!({}))?;
+        *configuration_of(filter, name)? = json!(configuration);
         self.deliver_text(name, &response.to_string())
     }
 

@@ -218,6 +218,64 @@ async fn the_node_is_configured_anew_under_traffic() -> Result<()> {
     nothing_was_lost(&fleet, clients).await
 }
 
+/// Configurations that the edge's filters must refuse, and what is said of them.
+const BAD: [(&str, &str); 10] = [
+    ("role: http", "role: http: is not JSON (expected value at line 1 column 1)"),
+    (r#"{"role": "http""#, "is not JSON (EOF while parsing an object"),
+    (r#"{"mod": "observe"}"#, "mod: \"observe\": is not a field here (did you mean mode?)"),
+    (r#"{"mode": "observe", "mode": "enforce"}"#, "mode: \"enforce\": is there already"),
+    (r#"{"mode": null}"#, "mode: null: must be \"enforce\" or \"observe\""),
+    (r#"{"weight": NaN}"#, "{\"weight\": NaN}: is not JSON (expected value"),
+    (r#"{"weight": -1, "id": ""}"#, "2 mistakes in the configuration"),
+    (r#"{"max_closes_per_second": 1e99}"#, "must be a number from 0.001 to 100000"),
+    (r#"{"drain_timeout": "5 parsecs"}"#, "must be a duration from 100ms to 1h"),
+    (r#"[{"mode": "observe"}]"#, "[{\"mode\":\"observe\"}]: must be an object"),
+];
+
+#[tokio::test]
+async fn what_is_bad_changes_nothing_whatever_is_wrong_with_it() -> Result<()> {
+    let _core = one_core().await;
+    let fleet = Fleet::start(fleet(json!({}))).await?;
+    let edge = &fleet.edges()[0].envoy;
+    let envoy = &fleet.nodes()[0].envoy;
+    let filters = fleet.filters_of("edge-1")?;
+    let node_filters = fleet.filters_of("node-1")?;
+    let clients = mixed_clients(&fleet, CLIENTS, 4, Pace::PerSecond(10.0))?;
+    closes_go_on(edge, &clients).await?;
+
+    let enormous = format!(r#"{{"mode": "{}"}}"#, "e".repeat(10 << 20));
+    let deep = "{\"id\":".repeat(5000) + "1" + &"}".repeat(5000);
+    let made = [(&*enormous, "is longer than 65536 bytes"), (&*deep, "recursion limit exceeded")];
+    for (filter, name) in [(HTTP, "spillway.http"), (CONNECTION, "spillway.connection")] {
+        for (n, (configuration, said)) in BAD.into_iter().chain(made).enumerate() {
+            filters.deliver_raw(name, configuration)?;
+            eventually("it is refused", || async {
+                Ok(discovery(edge, filter, "update_rejected").await? == n as u64 + 1)
+            })
+            .await;
+            let log = edge.log_text();
+            assert!(log.contains(said), "{name}: no {said:?} for {configuration:.100}");
+        }
+    }
+    for (n, (configuration, said)) in [
+        (r#"{"close_rate": {"per_secnd": 4}}"#, "(did you mean per_second?)"),
+        (r#"{"lb_timeout": "2s", "share_window": "3s"}"#, "must not be shorter than share_window"),
+        (&*enormous, "is longer than 65536 bytes"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        node_filters.deliver_raw("spillway.node", configuration)?;
+        eventually("the node refuses it", || async {
+            Ok(discovery(envoy, NODE, "update_rejected").await? == n as u64 + 1)
+        })
+        .await;
+        assert!(envoy.log_text().contains(said), "{said}");
+    }
+    closes_go_on(edge, &clients).await?;
+    nothing_was_lost(&fleet, clients).await
+}
+
 #[tokio::test]
 async fn without_a_configuration_at_the_start_traffic_passes_until_there_is_one() -> Result<()> {
     let spec = fleet(json!({ "mode": "none" }));

@@ -3,11 +3,14 @@
 //! A host call costs more than most of what a filter does between two of them (design, section 7,
 //! point 7), and so does a callback. One that creeps in fails a test here.
 
+#[path = "../configuration/bad.rs"]
+mod bad;
 mod cases;
 mod documented;
 mod guest;
 mod host;
 mod privileges;
+mod refusals;
 mod vm;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -59,6 +59,14 @@ impl Vm {
 
     /// Makes a root context: a filter with this configuration.
     pub fn configure(&mut self, configuration: &str) -> Result<u32> {
+        self.configure_by(configuration.as_bytes())
+    }
+
+    /// Makes a root context with these bytes as its configuration.
+    ///
+    /// # Errors
+    /// The filter refuses it.
+    pub fn configure_by(&mut self, configuration: &[u8]) -> Result<u32> {
         let root = self.new_context(0)?;
         let size = i32::try_from(configuration.len())?;
         self.host().buffers.insert(PLUGIN_CONFIGURATION, configuration.into());

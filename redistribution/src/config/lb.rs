@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::json::Json;
 use super::reader::{self, duration, number, one_of};
 use super::{Mistakes, Mode};
 use crate::close_rate::PerSecond;
@@ -113,7 +114,7 @@ impl LbConfig {
     }
 }
 
-fn name(value: &serde_json::Value) -> Result<String, String> {
+fn name(value: &Json) -> Result<String, String> {
     value
         .as_str()
         .filter(|name| is_valid_name(name))

@@ -5,14 +5,16 @@
 //! found and the reason; there is no such thing as a field that is ignored.
 
 mod duration;
+mod json;
 mod lb;
+mod nearest;
 mod node;
 mod reader;
 mod shown;
 
 pub use lb::{LbConfig, Role};
 pub use node::NodeConfig;
-pub use reader::{Mistake, Mistakes};
+pub use reader::{MAX_BYTES, Mistake, Mistakes};
 
 use reader::{Object, one_of};
 

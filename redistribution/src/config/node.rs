@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::duration::Shown;
-use super::reader::{self, Field, Object, duration, number, whole_number};
+use super::reader::{self, Field, Object, Plain, duration, number, whole_number};
 use super::{Mistakes, Mode};
 use crate::close_rate::{CloseRate, PerSecond, Share};
 use crate::rebalance::Rebalance;
@@ -53,62 +52,89 @@ impl NodeConfig {
     pub fn parse(bytes: &[u8]) -> Result<Self, Mistakes> {
         reader::read(bytes, |object| {
             let defaults = Self::default();
-            let mut durations = |name, least, most, default| {
-                let field = object.field(name);
-                field.and_then(|field| field.parse(duration(least..=most))).unwrap_or(default)
-            };
-            let share_window = durations("share_window", SECOND, HOUR, defaults.share_window);
-            let lb_timeout = durations("lb_timeout", 2 * SECOND, DAY, defaults.lb_timeout);
-            let min_connection_age =
-                durations("min_connection_age", Duration::ZERO, DAY, defaults.min_connection_age);
-            if let Some(field) = object.field("lb_timeout")
-                && lb_timeout < share_window
-            {
-                field.mistake(format!(
-                    "must not be shorter than share_window ({})",
-                    Shown(share_window)
-                ));
+            let mode = Mode::read(object);
+            let (close_rate, rate_is_right) = read(object, read_close_rate, defaults.close_rate);
+            let min_connection_age = object.field("min_connection_age");
+            let min_connection_age = min_connection_age
+                .and_then(|age| age.parse(duration(Duration::ZERO..=DAY)))
+                .unwrap_or(defaults.min_connection_age);
+            let share = read_share(object).unwrap_or_default();
+            let (share_window, window_is_right) = read(
+                object,
+                |o| o.field("share_window")?.parse(duration(SECOND..=HOUR)),
+                defaults.share_window,
+            );
+            let (lb_timeout, timeout_is_right) = read(
+                object,
+                |o| o.field("lb_timeout")?.parse(duration(2 * SECOND..=DAY)),
+                defaults.lb_timeout,
+            );
+            if window_is_right && timeout_is_right {
+                compare_timeout(object, lb_timeout, share_window);
             }
-            let close_rate = read_close_rate(object).unwrap_or(defaults.close_rate);
             if let CloseRate::Rebalance(rebalance) = close_rate
-                && rebalance.settle_time < share_window.saturating_mul(STRETCHES_TO_SETTLE)
-                && let Some(field) = match object.field("close_rate") {
-                    Some(field) => Some(field),
-                    None => object.field("share_window"),
-                }
+                && rate_is_right
+                && window_is_right
             {
-                field.mistake(format!(
-                    "settle_time ({}) must be at least {STRETCHES_TO_SETTLE} times share_window ({}): \
-                     what is measured is late by some of these, and a law that acts faster than it \
-                     sees makes loads swing",
-                    Shown(rebalance.settle_time),
-                    Shown(share_window)
-                ));
+                compare_settle_time(object, rebalance.settle_time, share_window);
             }
-            Self {
-                mode: Mode::read(object),
-                close_rate,
-                min_connection_age,
-                share: read_share(object).unwrap_or_default(),
-                share_window,
-                lb_timeout,
-            }
+            Self { mode, close_rate, min_connection_age, share, share_window, lb_timeout }
         })
+    }
+}
+
+/// What `read` finds, or the default; and whether there was no mistake in it. What has one cannot be
+/// compared with anything.
+fn read<'v, 'm, T>(
+    object: &mut Object<'v, 'm>,
+    read: impl FnOnce(&mut Object<'v, 'm>) -> Option<T>,
+    default: T,
+) -> (T, bool) {
+    let before = object.mistakes();
+    let value = read(object).unwrap_or(default);
+    (value, object.mistakes() == before)
+}
+
+/// A load balancer would be forgotten before it was measured.
+fn compare_timeout(object: &mut Object<'_, '_>, lb_timeout: Duration, share_window: Duration) {
+    if lb_timeout >= share_window {
+        return;
+    }
+    if let Some(field) = object.field("lb_timeout") {
+        field.mistake(format!("must not be shorter than share_window ({})", Plain(share_window)));
+    } else if let Some(field) = object.field("share_window") {
+        field.mistake(format!("must not be longer than lb_timeout ({})", Plain(lb_timeout)));
+    }
+}
+
+fn compare_settle_time(object: &mut Object<'_, '_>, settle_time: Duration, share_window: Duration) {
+    let field = object.field("close_rate").or_else(|| object.field("share_window"));
+    if settle_time < share_window.saturating_mul(STRETCHES_TO_SETTLE)
+        && let Some(field) = field
+    {
+        field.mistake(format!(
+            "settle_time ({}) must be at least {STRETCHES_TO_SETTLE} times share_window ({}): \
+             what is measured is late by some of these, and a law that acts faster than it \
+             sees makes loads swing",
+            Plain(settle_time),
+            Plain(share_window)
+        ));
     }
 }
 
 fn read_close_rate(object: &mut Object<'_, '_>) -> Option<CloseRate> {
     object.field("close_rate")?.object(|policies| {
-        match policies.exactly_one(&["per_second", "mean_connection_age", "rebalance"])? {
-            ("per_second", rate) => {
-                let rate = PerSecond::new(rate.parse(number(0.0..=10_000.0))?)?;
-                Some(CloseRate::PerSecond(rate))
-            }
-            ("mean_connection_age", age) => Some(CloseRate::MeanConnectionAge(read_age(&age)?)),
-            (_, settings) => {
-                settings.object(|settings| CloseRate::Rebalance(read_rebalance(settings)))
-            }
-        }
+        // All of them are read, for the mistakes in each.
+        let per_second = policies.field("per_second").map(|rate| {
+            let rate = PerSecond::new(rate.parse(number(0.0..=10_000.0))?)?;
+            Some(CloseRate::PerSecond(rate))
+        });
+        let age = policies.field("mean_connection_age");
+        let age = age.map(|age| Some(CloseRate::MeanConnectionAge(read_age(&age)?)));
+        let rebalance = policies.field("rebalance").map(|settings| {
+            settings.object(|settings| CloseRate::Rebalance(read_rebalance(settings)))
+        });
+        policies.exactly_one([per_second, age, rebalance])
     })?
 }
 
@@ -123,8 +149,8 @@ fn read_rebalance(object: &mut Object<'_, '_>) -> Rebalance {
     let most = object.field("max_per_second");
     let floor = object.field("floor").and_then(|floor| {
         floor.object(|floor| {
-            let (_, age) = floor.exactly_one(&["mean_connection_age"])?;
-            read_age(&age)
+            let age = floor.field("mean_connection_age").map(|age| read_age(&age));
+            floor.exactly_one([age])
         })?
     });
     Rebalance {
@@ -151,8 +177,10 @@ fn read_share(object: &mut Object<'_, '_>) -> Option<Share> {
         return None;
     }
     field.object(|share| {
-        let (_, nodes) = share.exactly_one(&["nodes"])?;
-        Some(Share::Fixed { vms: nodes.parse(whole_number(1..=1_000_000))? })
+        let nodes = share
+            .field("nodes")
+            .map(|nodes| Some(Share::Fixed { vms: nodes.parse(whole_number(1..=1_000_000))? }));
+        share.exactly_one([nodes])
     })?
 }
 
@@ -236,6 +264,10 @@ mod tests {
                 "{\"lb_timeout\": \"2s\", \"share_window\": \"3s\"}",
                 "lb_timeout: \"2s\": must not be shorter than share_window (3s)",
             ),
+            (
+                "{\"close_rate\": {\"per_second\": 1}, \"share_window\": \"40s\"}",
+                "share_window: \"40s\": must not be longer than lb_timeout (30s)",
+            ),
         ];
         for (json, message) in cases {
             assert_eq!(messages(json), [message], "{json}");
@@ -249,7 +281,7 @@ mod tests {
             ("{\"\": 1}", "\"\": 1: is not a field here"),
             ("{\"share.nodes\": 1}", "\"share.nodes\": 1: is not a field here"),
             ("{\"a\\nb\": 1}", "\"a\\nb\": 1: is not a field here"),
-            ("{\"a\u{7f}b\": \"\u{85}\"}", "\"a\u{fffd}b\": \"\u{fffd}\": is not a field here"),
+            ("{\"a\u{7f}b\": \"\u{85}\"}", "\"a\\u007fb\": \"\\u0085\": is not a field here"),
             ("mode: enforce\n\tshare: 1\n", "mode: enforce share: 1: is not JSON ("),
         ];
         for (json, start) in cases {
@@ -269,12 +301,12 @@ mod tests {
         let paths: Vec<_> = found.iter().map(|text| text.split(": ").next().unwrap()).collect();
         assert_eq!(
             paths,
-            ["min_connection_age", "close_rate", "close_rate.per_minute", "mode", "x"]
+            ["mode", "close_rate", "close_rate.per_minute", "min_connection_age", "x"]
         );
         assert_eq!(
             found[4],
-            "x: null: is not a field here; these are: share_window, lb_timeout, \
-             min_connection_age, close_rate, mode, share"
+            "x: null: is not a field here; these are: mode, close_rate, min_connection_age, \
+             share, share_window, lb_timeout"
         );
     }
 }

@@ -5,13 +5,20 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use super::json::{Fields, Json, Visible};
+use super::nearest::nearest;
 
-use super::duration::Shown;
+/// Longest configuration that is read, in bytes. One with all its fields has some hundred; reading
+/// much more would cost the memory of every worker for good.
+pub const MAX_BYTES: usize = 64 * 1024;
+
 use super::shown::Number;
 
 /// Longest part of a value repeated in a message, in characters.
 const SHOWN: usize = 60;
+
+/// Mistakes that are told at most; the others are counted.
+const TOLD: usize = 100;
 
 /// Something wrong in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,39 +32,55 @@ pub struct Mistake {
 }
 
 /// All that is wrong in a configuration; never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(Vec<Mistake>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mistakes {
+    told: Vec<Mistake>,
+    more: usize,
+}
 
 /// An object being read. Fields nobody asked for are unknown: [`finish`](Self::finish) says so.
 pub(super) struct Object<'v, 'm> {
     path: String,
-    fields: &'v Map<String, Value>,
+    fields: &'v [(String, Json)],
     known: Vec<&'static str>,
-    mistakes: &'m RefCell<Vec<Mistake>>,
+    mistakes: &'m RefCell<Mistakes>,
 }
+
+/// A duration as somebody would write it: in one unit.
+pub(super) struct Plain(pub Duration);
 
 /// The value of a field.
 pub(super) struct Field<'v, 'm> {
     path: String,
-    value: &'v Value,
-    mistakes: &'m RefCell<Vec<Mistake>>,
+    value: &'v Json,
+    mistakes: &'m RefCell<Mistakes>,
 }
 
 // === impl Mistakes ===
 
 impl Mistakes {
-    /// The mistakes, in the order of the fields they were looked for in.
+    /// The mistakes, in the order of the fields they were looked for in: the first hundred of them.
     #[must_use]
     pub fn as_slice(&self) -> &[Mistake] {
-        &self.0
+        &self.told
+    }
+
+    fn add(&mut self, path: &str, value: &impl fmt::Display, reason: String) {
+        if self.told.len() < TOLD {
+            let value = shorten(&value.to_string());
+            self.told.push(Mistake { path: path.to_owned(), value, reason });
+        } else {
+            self.more += 1;
+        }
     }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
+        let count = self.told.len() + self.more;
         write!(f, "{count} mistake{} in the configuration:", if count == 1 { "" } else { "s" })?;
-        self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+        self.told.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))?;
+        if self.more > 0 { write!(f, "\n  and {} more", self.more) } else { Ok(()) }
     }
 }
 
@@ -81,29 +104,32 @@ pub(super) fn read<T>(
     bytes: &[u8],
     read: impl FnOnce(&mut Object<'_, '_>) -> T,
 ) -> Result<T, Mistakes> {
-    let value = if bytes.trim_ascii().is_empty() {
-        Value::Object(Map::new())
+    let mistakes = RefCell::new(Mistakes::default());
+    let value = if bytes.len() > MAX_BYTES {
+        Err(format!("is longer than {MAX_BYTES} bytes"))
+    } else if bytes.trim_ascii().is_empty() {
+        Ok(Json::Object(Vec::new()))
     } else {
-        serde_json::from_slice(bytes).map_err(|error| {
-            let value = shorten(&one_line(&String::from_utf8_lossy(bytes)));
-            let reason = format!("is not JSON ({error})");
-            Mistakes(vec![Mistake { path: String::new(), value, reason }])
-        })?
+        Json::parse(bytes).map_err(|error| format!("is not JSON ({error})"))
     };
-    let mistakes = RefCell::new(Vec::new());
+    let value = value.map_err(|reason| {
+        let mut mistakes = Mistakes::default();
+        mistakes.add("", &beginning(bytes), reason);
+        mistakes
+    })?;
     let root = Field { path: String::new(), value: &value, mistakes: &mistakes };
     let result = root.object(read);
     let mistakes = mistakes.into_inner();
     match result {
-        Some(result) if mistakes.is_empty() => Ok(result),
-        _ => Err(Mistakes(mistakes)),
+        Some(result) if mistakes.told.is_empty() => Ok(result),
+        _ => Err(mistakes),
     }
 }
 
 /// Takes one of `names` and gives what belongs to it.
 pub(super) fn one_of<T: Copy>(
     names: &[(&'static str, T)],
-) -> impl FnOnce(&Value) -> Result<T, String> {
+) -> impl FnOnce(&Json) -> Result<T, String> {
     let list: Vec<_> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     let names = names.to_vec();
     move |value| {
@@ -114,7 +140,7 @@ pub(super) fn one_of<T: Copy>(
 }
 
 /// Takes a number within `range`.
-pub(super) fn number(range: RangeInclusive<f64>) -> impl FnOnce(&Value) -> Result<f64, String> {
+pub(super) fn number(range: RangeInclusive<f64>) -> impl FnOnce(&Json) -> Result<f64, String> {
     move |value| {
         value.as_f64().filter(|number| range.contains(number)).ok_or_else(|| {
             let (least, most) = (Number(*range.start()), Number(*range.end()));
@@ -128,7 +154,7 @@ pub(super) fn number(range: RangeInclusive<f64>) -> impl FnOnce(&Value) -> Resul
 /// A `Struct` of Protocol Buffers, through which Envoy may pass it, has only doubles.
 pub(super) fn whole_number(
     range: RangeInclusive<u32>,
-) -> impl FnOnce(&Value) -> Result<u32, String> {
+) -> impl FnOnce(&Json) -> Result<u32, String> {
     move |value| {
         let whole = value.as_f64().filter(|number| number.fract() == 0.0);
         #[allow(
@@ -145,11 +171,11 @@ pub(super) fn whole_number(
 /// Takes a duration, such as `90s` or `1h 30m`, within `range`.
 pub(super) fn duration(
     range: RangeInclusive<Duration>,
-) -> impl FnOnce(&Value) -> Result<Duration, String> {
+) -> impl FnOnce(&Json) -> Result<Duration, String> {
     move |value| {
         let duration = value.as_str().and_then(super::duration::parse);
         duration.filter(|duration| range.contains(duration)).ok_or_else(|| {
-            let (least, most) = (Shown(*range.start()), Shown(*range.end()));
+            let [least, most] = [range.start(), range.end()].map(|d| Plain(*d));
             format!("must be a duration from {least} to {most}, such as \"90s\" or \"10m\"")
         })
     }
@@ -163,31 +189,49 @@ impl<'v, 'm> Object<'v, 'm> {
         if !self.known.contains(&name) {
             self.known.push(name);
         }
-        let value = self.fields.get(name)?;
+        let (_, value) = self.fields.iter().find(|(known, _)| known == name)?;
         let path = join(&self.path, name);
         Some(Field { path, value, mistakes: self.mistakes })
     }
 
-    /// The one of the fields `names` that is there; a mistake where there is none or several.
-    pub fn exactly_one(&mut self, names: &[&'static str]) -> Option<(&'static str, Field<'v, 'm>)> {
-        let mut found: Vec<_> =
-            names.iter().filter_map(|name| Some((*name, self.field(name)?))).collect();
-        if found.len() == 1 {
-            return found.pop();
+    /// The one of `alternatives` that is there, all of which were looked for; a mistake where there
+    /// is none or several.
+    pub fn exactly_one<T>(
+        &self,
+        alternatives: impl IntoIterator<Item = Option<Option<T>>>,
+    ) -> Option<T> {
+        let mut there = alternatives.into_iter().flatten();
+        if let (Some(one), None) = (there.next(), there.next()) {
+            return one;
         }
-        let value = shorten(&Value::Object(self.fields.clone()).to_string());
-        let reason = format!("must hold exactly one of {}", names.join(", "));
-        self.mistakes.borrow_mut().push(Mistake { path: self.path.clone(), value, reason });
+        let one = if self.known.len() == 1 { "" } else { "exactly one of " };
+        let reason = format!("must hold {one}{}", self.known.join(", "));
+        self.mistakes.borrow_mut().add(&self.path, &Fields(self.fields), reason);
         None
     }
 
+    /// How many mistakes there are so far, in the whole configuration.
+    pub fn mistakes(&self) -> usize {
+        let mistakes = self.mistakes.borrow();
+        mistakes.told.len() + mistakes.more
+    }
+
     fn finish(self) {
+        let mut mistakes = self.mistakes.borrow_mut();
+        for known in &self.known {
+            let those = self.fields.iter().filter(|(name, _)| name == known);
+            for (_, value) in those.skip(1) {
+                let reason = "is there already: a field must not be given twice".to_owned();
+                mistakes.add(&join(&self.path, known), value, reason);
+            }
+        }
         for (name, value) in self.fields {
             if !self.known.contains(&name.as_str()) {
-                let path = join(&self.path, &shown_name(name));
-                let value = shorten(&value.to_string());
-                let reason = format!("is not a field here; these are: {}", self.known.join(", "));
-                self.mistakes.borrow_mut().push(Mistake { path, value, reason });
+                let meant = nearest(name, &self.known)
+                    .map_or_else(String::new, |meant| format!(" (did you mean {meant}?)"));
+                let reason =
+                    format!("is not a field here{meant}; these are: {}", self.known.join(", "));
+                mistakes.add(&join(&self.path, &shown_name(name)), value, reason);
             }
         }
     }
@@ -197,13 +241,13 @@ impl<'v, 'm> Object<'v, 'm> {
 
 impl<'v, 'm> Field<'v, 'm> {
     /// The value as `parse` takes it; a mistake with the reason it gives otherwise.
-    pub fn parse<T>(&self, parse: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+    pub fn parse<T>(&self, parse: impl FnOnce(&Json) -> Result<T, String>) -> Option<T> {
         parse(self.value).map_err(|reason| self.mistake(reason)).ok()
     }
 
     /// The value as an object, read to its end by `read`.
     pub fn object<T>(&self, read: impl FnOnce(&mut Object<'v, 'm>) -> T) -> Option<T> {
-        let Value::Object(fields) = self.value else {
+        let Json::Object(fields) = self.value else {
             self.mistake("must be an object".to_owned());
             return None;
         };
@@ -221,20 +265,39 @@ impl<'v, 'm> Field<'v, 'm> {
 
     /// Whether the value is an object.
     pub fn is_object(&self) -> bool {
-        self.value.is_object()
+        matches!(self.value, Json::Object(_))
     }
 
     /// Adds a mistake about this value.
     pub fn mistake(&self, reason: String) {
-        let value = shorten(&self.value.to_string());
-        self.mistakes.borrow_mut().push(Mistake { path: self.path.clone(), value, reason });
+        self.mistakes.borrow_mut().add(&self.path, self.value, reason);
     }
 }
 
-/// `text` with white space and control characters as single spaces: mistakes are one line each.
-fn one_line(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
-    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        let units = [("days", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+        // A day is 24 h.
+        let fits = |of: u128| ms.is_multiple_of(of) && ms > of || ms == of && of < 86_400_000;
+        match units.into_iter().find(|(_, of)| fits(*of)) {
+            Some((unit, of)) => write!(f, "{}{unit}", ms / of),
+            None if ms == 0 => f.write_str("0s"),
+            None => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+/// The beginning of what is not JSON. Mistakes are one line each.
+fn beginning(bytes: &[u8]) -> String {
+    // No character has more than four bytes.
+    let text = String::from_utf8_lossy(bytes.get(..4 * SHOWN).unwrap_or(bytes));
+    let words: Vec<_> = text.split_whitespace().collect();
+    let mut shown = Visible(&words.join(" ")).to_string();
+    if bytes.len() > 4 * SHOWN {
+        shown.push('…');
+    }
+    shown
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -248,7 +311,7 @@ fn shown_name(name: &str) -> String {
     if !name.is_empty() && name.chars().all(is_plain) {
         shorten(name)
     } else {
-        shorten(&Value::from(name).to_string())
+        shorten(&Json::Text(name.to_owned()).to_string())
     }
 }
 
