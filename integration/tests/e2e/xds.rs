@@ -234,7 +234,7 @@ const BAD: [(&str, &str); 10] = [
 
 #[tokio::test]
 async fn what_is_bad_changes_nothing_whatever_is_wrong_with_it() -> Result<()> {
-    let _core = one_core().await;
+    let _core = some_of_a_core().await;
     let fleet = Fleet::start(fleet(json!({}))).await?;
     let edge = &fleet.edges()[0].envoy;
     let envoy = &fleet.nodes()[0].envoy;

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use super::json::{Fields, Json, Visible};
 use super::nearest::nearest;
+use super::shown::Number;
 
 /// Longest configuration that is read, in bytes. One with all its fields has some hundred; reading
 /// much more would cost the memory of every worker for good.
 pub const MAX_BYTES: usize = 64 * 1024;
-
-use super::shown::Number;
 
 /// Longest part of a value repeated in a message, in characters.
 const SHOWN: usize = 60;
@@ -317,9 +316,7 @@ fn shown_name(name: &str) -> String {
 
 fn shorten(text: &str) -> String {
     let mut chars = text.chars();
-    // JSON escapes most control characters, but not DEL or those from U+0080 on.
-    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    let mut shown: String = chars.by_ref().take(SHOWN).map(visible).collect();
+    let mut shown: String = chars.by_ref().take(SHOWN).collect();
     if !chars.as_str().is_empty() {
         shown.push('…');
     }
