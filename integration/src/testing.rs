@@ -159,7 +159,7 @@ async fn answer_as_puppet(request: Request<Incoming>) -> Response<Body> {
     let own = stamp.map(|at| format!("{};vm={}", at.connection, at.vm));
     let path: Vec<_> = request.uri().path().split('/').skip(1).collect();
     if path == ["never"] {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
     let close = match (path.as_slice(), own) {
         (["own"], Some(own)) => Some(format!("lb=\"edge-1\", conns=({own})")),
