@@ -23,7 +23,7 @@ async fn without_the_http_role_nothing_is_stamped_and_nodes_see_it() -> Result<(
         Ok(node(envoy, "requests_unstamped").await? == 5)
     })
     .await;
-    assert_eq!(lb(edge, "requests_stamped").await?, 0);
+    assert_eq!(lb(edge, "requests").await?, 0);
     assert!(!has_spillway(edge).await?);
 
     // The control: as shipped it is there, stamps, and nothing comes without a stamp.
@@ -32,7 +32,7 @@ async fn without_the_http_role_nothing_is_stamped_and_nodes_see_it() -> Result<(
     curl(&fleet, false, Http::One, &[], &["/"; 5]).await?;
     eventually("both count them", || async {
         let envoy = &fleet.nodes()[0].envoy;
-        Ok(lb(edge, "requests_stamped").await? == 5 && node(envoy, "requests_stamped").await? == 5)
+        Ok(lb(edge, "requests").await? == 5 && node(envoy, "requests_stamped").await? == 5)
     })
     .await;
     assert_eq!(node(&fleet.nodes()[0].envoy, "requests_unstamped").await?, 0);

@@ -6,8 +6,8 @@ use integration::artifacts::workspace;
 /// Where each row is played, by how its first cell begins.
 const PLAYED: [(&str, &str); 20] = [
     ("Envoy does not start, or counts `update_rejected`", "configuration, bad_configuration"),
-    ("`spillway_lb_requests_stamped` stays 0", "out_of_the_chain, configuration"),
-    ("`spillway_node_requests_unstamped` grows", "out_of_the_chain"),
+    ("`spillway_lb_requests` stays 0", "out_of_the_chain, configuration"),
+    ("`spillway_node_requests_unstamped` grows, with edges that stamp all", "out_of_the_chain"),
     ("`spillway_node_stamps_malformed` grows", "changed_on_the_way"),
     ("the load is uneven, `spillway_node_pools_closing` is 0", "loads"),
     ("`spillway_node_pools_alone` is not 0", "loads, patent_topology"),
