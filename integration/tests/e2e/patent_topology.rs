@@ -9,9 +9,7 @@ use integration::fleet::{Fleet, FleetSpec};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{
-    PATIENCE, eventually, eventually_within, gauge, lb, mixed_clients, some_of_a_core,
-};
+use crate::support::{PATIENCE, eventually, eventually_within, gauge, lb, mixed_clients, one_core};
 
 const CLIENTS: usize = 240;
 const PACE: f64 = 2.0;
@@ -128,7 +126,7 @@ async fn assert_said(fleet: &Fleet) -> Result<()> {
 
 #[tokio::test]
 async fn each_edge_closes_at_the_rate_of_the_policy() -> Result<()> {
-    let _core = some_of_a_core().await;
+    let _core = one_core().await;
     let per_second = async {
         let (fleet, clients) = start(&json!({ "per_second": 5 }), [1, 1]).await?;
         assert_rates(fleet, clients, |_| 5.0).await
@@ -144,7 +142,7 @@ async fn each_edge_closes_at_the_rate_of_the_policy() -> Result<()> {
 
 #[tokio::test]
 async fn rebalance_has_nobody_to_compare_with_and_closes_the_floor_only() -> Result<()> {
-    let _core = some_of_a_core().await;
+    let _core = one_core().await;
     let nothing = async {
         let close_rate = json!({ "rebalance": { "settle_time": "20s" } });
         let (fleet, clients) = start(&close_rate, [3, 1]).await?;
