@@ -66,7 +66,8 @@ pub async fn warm_up(fleet: &Fleet) -> Result<()> {
         LongLivedClient::new(Protocol::Http1, Pace::PerSecond(20.0), NAME.trim_end_matches('.'));
     spec.tls = fleet.serves_tls().then(|| fleet.tls()).transpose()?;
     let clients = ClientPool::start(2, |_| spec.clone(), &fleet.resolver()?, fleet.port())?;
-    clients.wait_until(WARM_UP_BOUND, |totals| totals.closes_seen > 0).await?;
+    let closed = clients.wait_until(WARM_UP_BOUND, |totals| totals.closes_seen > 0).await;
+    closed.with_context(|| format!("no close; Envoys have logged:\n{}", fleet.log_text()))?;
     clients.stop().await;
     Ok(())
 }

@@ -120,6 +120,14 @@ impl Fleet {
         &self.nodes
     }
 
+    /// What its Envoys have logged, one after the other.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        let edges = self.edges.iter().map(|edge| &edge.envoy);
+        let envoys = edges.chain(self.nodes.iter().map(|node| &node.envoy));
+        envoys.map(|envoy| format!("{}:\n{}", envoy.name(), envoy.log_text())).collect()
+    }
+
     /// The public port of all edges.
     #[must_use]
     pub fn port(&self) -> u16 {
