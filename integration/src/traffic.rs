@@ -56,16 +56,26 @@ pub struct Counted {
     pub cut: u64,
 }
 
-/// Makes the nodes ask for closes, which takes requests: so many as tell them their shares.
+/// Two clients that keep the nodes asking for closes, since that takes requests: so many as tell them
+/// their shares, and responses to ask on.
+///
+/// # Errors
+///
+/// They cannot be started.
+pub fn steady_clients(fleet: &Fleet) -> Result<ClientPool> {
+    let mut spec =
+        LongLivedClient::new(Protocol::Http1, Pace::PerSecond(20.0), NAME.trim_end_matches('.'));
+    spec.tls = fleet.serves_tls().then(|| fleet.tls()).transpose()?;
+    ClientPool::start(2, |_| spec.clone(), &fleet.resolver()?, fleet.port())
+}
+
+/// Makes the nodes ask for closes.
 ///
 /// # Errors
 ///
 /// They do not.
 pub async fn warm_up(fleet: &Fleet) -> Result<()> {
-    let mut spec =
-        LongLivedClient::new(Protocol::Http1, Pace::PerSecond(20.0), NAME.trim_end_matches('.'));
-    spec.tls = fleet.serves_tls().then(|| fleet.tls()).transpose()?;
-    let clients = ClientPool::start(2, |_| spec.clone(), &fleet.resolver()?, fleet.port())?;
+    let clients = steady_clients(fleet)?;
     let closed = clients.wait_until(WARM_UP_BOUND, |totals| totals.closes_seen > 0).await;
     closed.with_context(|| format!("no close; Envoys have logged:\n{}", fleet.log_text()))?;
     clients.stop().await;
