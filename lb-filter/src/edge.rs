@@ -81,17 +81,6 @@ impl Edge {
         replace_header(MapType::RequestHeaders, STAMP_HEADER, buffer.as_bytes())
     }
 
-    /// Leaves the request in hand without a stamp, also without one that the client has sent. To
-    /// look first costs less than to remove what is not there: Envoy finds the route anew after
-    /// each change of a request's headers.
-    pub fn leave_unstamped(&self) -> Result<(), Status> {
-        match get_header(MapType::RequestHeaders, STAMP_HEADER) {
-            Ok(_) => remove_header(MapType::RequestHeaders, STAMP_HEADER),
-            Err(Status::NotFound) => Ok(()),
-            Err(status) => Err(status),
-        }
-    }
-
     /// Does what a close request asks, as far as the guard admits it.
     pub fn on_close_request(&self, header: &[u8]) {
         let counters = &self.vm.counters;
@@ -168,6 +157,17 @@ impl Edge {
             Verdict::Refused(Refusal::OverLimit) => &counters.closes_refused_over_limit,
         };
         counter.add(1);
+    }
+}
+
+/// Leaves the request in hand without a stamp, also without one that the client has sent. To
+/// look first costs less than to remove what is not there: Envoy finds the route anew after
+/// each change of a request's headers.
+pub(crate) fn leave_unstamped() -> Result<(), Status> {
+    match get_header(MapType::RequestHeaders, STAMP_HEADER) {
+        Ok(_) => remove_header(MapType::RequestHeaders, STAMP_HEADER),
+        Err(Status::NotFound) => Ok(()),
+        Err(status) => Err(status),
     }
 }
 

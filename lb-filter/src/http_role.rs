@@ -8,7 +8,7 @@ use redistribution::ConnectionId;
 use redistribution::connections::{Connection, Protocol, Stage};
 use redistribution::wire::{CLOSE_HEADER, MAX_INTEGER, STAMP_HEADER};
 
-use crate::edge::Edge;
+use crate::edge::{Edge, leave_unstamped};
 use crate::vm::Vm;
 
 /// Filter state that asks the Lua filter for native drain: `wasm.spillway_close` over there.
@@ -103,7 +103,7 @@ impl HttpRole {
                 vm.unresolved.set(vm.unresolved.get().saturating_add(1));
                 Request::Unresolved { has_body }
             };
-            edge.leave_unstamped()
+            leave_unstamped()
         };
         if done.is_err() {
             vm.counters.host_errors.add(1);
@@ -199,13 +199,11 @@ impl Request {
 impl Place {
     /// The connection of the request in hand, if it is known.
     fn connection(&self) -> Option<Rc<Connection>> {
-        match connection_id() {
-            Ok(id) => self.vm.connections.borrow().get(id).map(Rc::clone),
-            Err(_) => {
-                self.vm.counters.host_errors.add(1);
-                None
-            }
-        }
+        let Ok(id) = connection_id() else {
+            self.vm.counters.host_errors.add(1);
+            return None;
+        };
+        self.vm.connections.borrow().get(id).map(Rc::clone)
     }
 
     /// The request in hand is in flight on this connection.

@@ -40,7 +40,7 @@ pub fn every_order(workers: usize, traps: usize, run: impl Fn(&Arc<Baton>)) -> u
         let baton = Arc::new(Baton::new(workers, traps, decisions));
         run(&baton);
         orders += 1;
-        decisions = baton.lock().decisions.clone();
+        decisions = std::mem::take(&mut baton.lock().decisions);
         loop {
             match decisions.pop() {
                 None => return orders,
@@ -91,18 +91,14 @@ impl Baton {
         let working = state.working();
         let may_trap = usize::from(state.traps > 0);
         let decision = state.decide(working.len() + may_trap);
-        match working.get(decision) {
-            Some(next) => {
-                state.holder = Some(*next);
-                self.passed.notify_all();
-                self.wait(state, me);
-                true
-            }
-            None => {
-                state.traps -= 1;
-                false
-            }
-        }
+        let Some(next) = working.get(decision) else {
+            state.traps -= 1;
+            return false;
+        };
+        state.holder = Some(*next);
+        self.passed.notify_all();
+        self.wait(state, me);
+        true
     }
 
     /// The worker `me` has done its work; comes back when all have.

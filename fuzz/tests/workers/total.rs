@@ -29,7 +29,7 @@ impl Work for Counts {
     }
 
     fn prepare(&self, _: usize, vm: &mut Vm) -> Self::Prepared {
-        drop::<Pending>(vm.pending(0));
+        let _: Pending = vm.pending(0);
         1
     }
 
@@ -42,8 +42,8 @@ impl Work for Counts {
             vm.tick();
         }
         let trapped = host::with(|host| host.trapped);
-        let counter = if trapped { &self.gone } else { &self.counted };
-        counter.fetch_add(*counted, Ordering::Relaxed);
+        let sum = if trapped { &self.gone } else { &self.counted };
+        sum.fetch_add(*counted, Ordering::Relaxed);
     }
 
     fn after(&self, _: usize, _: &mut Vm, _: Self::Prepared) {}

@@ -125,7 +125,10 @@ impl Fleet {
     pub fn log_text(&self) -> String {
         let edges = self.edges.iter().map(|edge| &edge.envoy);
         let envoys = edges.chain(self.nodes.iter().map(|node| &node.envoy));
-        envoys.map(|envoy| format!("{}:\n{}", envoy.name(), envoy.log_text())).collect()
+        let texts: Vec<_> = envoys
+            .flat_map(|envoy| [envoy.name().to_owned(), ":\n".to_owned(), envoy.log_text()])
+            .collect();
+        texts.concat()
     }
 
     /// The public port of all edges.

@@ -42,7 +42,7 @@ pub(super) async fn measure(
     contender: Contender,
     wanted: usize,
 ) -> Result<Scale> {
-    let count = wanted.min(files()?.saturating_sub(OTHER_FILES) as usize);
+    let count = wanted.min(usize::try_from(files()?.saturating_sub(OTHER_FILES))?);
     ensure!(count > 0, "this process may not open enough files: see `ulimit -Hn`");
     let block = LoopbackBlock::claim()?;
     let running = Running::start_with(things, contender, &block, |bootstrap| {
