@@ -95,9 +95,9 @@ async fn its_commands_run() -> Result<()> {
             // Run by tests/release.rs, through that binary too.
             "cargo artifacts" => assert!(aliases.contains("artifacts = \"run"), "{aliases}"),
             // Part of `cargo test`; tests/compose sees to it that this is what containers mount.
-            "cargo build --locked --bin spillway" => {}
-            // Run by tests/compose before it starts a fleet.
-            "export ENVOY_IMAGE=$(scripts/envoy-image)" => {}
+            // The second is run by tests/compose before it starts a fleet.
+            "cargo build --locked --bin spillway" | "export ENVOY_IMAGE=$(scripts/envoy-image)" => {
+            }
             // Run by tests/compose on a fleet, with the compose tool that is there; it fails where it
             // has left out one of the README's.
             compose if compose.starts_with("docker compose ") => {}

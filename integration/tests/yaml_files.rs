@@ -53,8 +53,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("docker-compose.yml", "compose"),
     ("envoy-configs/envoy-gateway/", "kubernetes"),
     ("envoy-configs/istio/", "kubernetes"),
-    ("envoy-configs/grafana/", "observe"),
-    ("envoy-configs/prometheus/", "observe"),
+    ("envoy-configs/grafana/", "e2e/observe"),
+    ("envoy-configs/prometheus/", "e2e/observe"),
 ];
 
 fn tracked() -> Result<Vec<String>> {

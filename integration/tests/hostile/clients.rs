@@ -96,12 +96,15 @@ async fn headers_over_http1(fleet: &Fleet) -> Result<u64> {
     Ok(passed)
 }
 
+/// A name and a value.
+type Header<'a> = (&'a [u8], &'a [u8]);
+
 /// What hyper would not send over HTTP/2.
 async fn headers_over_http2(fleet: &Fleet) -> Result<u64> {
     let long = vec![b'a'; 50 * 1024];
     let too_long = vec![b'a'; 100 * 1024];
-    let once: [(&[u8], &[u8]); 1] = [(b"spillway-lb", FORGED.as_bytes())];
-    let cases: [(&str, Vec<(&[u8], &[u8])>, bool); 7] = [
+    let once: [Header<'_>; 1] = [(b"spillway-lb", FORGED.as_bytes())];
+    let cases: [(&str, Vec<Header<'_>>, bool); 7] = [
         ("a stamp", once.to_vec(), true),
         ("a hundred", once.repeat(90), true),
         ("not UTF-8", vec![(b"spillway-lb", b"id=\"\xff\xfe\"")], true),
