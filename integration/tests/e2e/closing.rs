@@ -4,10 +4,10 @@ use anyhow::Result;
 use hyper::Response;
 use integration::application::{Application, Body};
 use integration::fleet::{Fleet, FleetSpec, StartApplication};
-
+use integration::traffic;
 use tokio::time::Instant;
 
-use crate::support::{Http, PATIENCE, curl, eventually, lb, warm_up};
+use crate::support::{Http, PATIENCE, curl, eventually, lb};
 
 /// Longer than one frame and one write.
 const BODY: usize = 200_000;
