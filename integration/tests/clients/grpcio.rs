@@ -9,7 +9,7 @@ use crate::support::{Transport, echoing_grpc, loses_nothing};
 #[tokio::test]
 async fn it_loses_no_call_of_any_kind_over_plain_text() -> Result<()> {
     loses_nothing(echoing_grpc(Transport::Plain), async |fleet| {
-        traffic::run(client(fleet, "grpc_client.py", 8)?).await
+        traffic::run(client(fleet, "grpc_client.py", 8).await?).await
     })
     .await
 }
@@ -17,7 +17,7 @@ async fn it_loses_no_call_of_any_kind_over_plain_text() -> Result<()> {
 #[tokio::test]
 async fn it_loses_no_call_of_any_kind_over_tls() -> Result<()> {
     loses_nothing(echoing_grpc(Transport::Tls), async |fleet| {
-        traffic::run(client(fleet, "grpc_client.py", 8)?).await
+        traffic::run(client(fleet, "grpc_client.py", 8).await?).await
     })
     .await
 }

@@ -32,7 +32,7 @@ async fn loses_to_envoy_itself(
 #[tokio::test]
 async fn httpx_over_http2() -> Result<()> {
     loses_to_envoy_itself(echoing(Transport::Tls), async |fleet| {
-        let mut command = python::client(fleet, "httpx_client.py", 4)?;
+        let mut command = python::client(fleet, "httpx_client.py", 4).await?;
         command.arg("--http2");
         traffic::run(command).await
     })
@@ -48,7 +48,7 @@ async fn java_over_http2() -> Result<()> {
 #[tokio::test]
 async fn grpcio_where_it_may_not_move_calls_that_it_has_not_sent() -> Result<()> {
     loses_to_envoy_itself(echoing_grpc(Transport::Tls), async |fleet| {
-        let mut command = python::client(fleet, "grpc_client.py", 8)?;
+        let mut command = python::client(fleet, "grpc_client.py", 8).await?;
         command.arg("--no-retries");
         traffic::run(command).await
     })

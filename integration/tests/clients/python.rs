@@ -10,8 +10,10 @@ use integration::traffic::{self, Said};
 use crate::support::{REQUESTS, Transport, echoing, loses_nothing};
 
 /// A client of ours on a library of others, pointed at the fleet.
-pub fn client(fleet: &Fleet, script: &str, parallel: u32) -> Result<Command> {
-    let mut command = Python::locate()?.client(script);
+pub async fn client(fleet: &Fleet, script: &str, parallel: u32) -> Result<Command> {
+    // It may have to be installed, which holds up its thread, and there are others with a fleet on this one.
+    let python = tokio::task::spawn_blocking(Python::locate).await??;
+    let mut command = python.client(script);
     command.args(["--url", &fleet.url(), "--requests", &REQUESTS.to_string()]);
     command.args(["--parallel", &parallel.to_string()]);
     if fleet.serves_tls() {
@@ -21,7 +23,7 @@ pub fn client(fleet: &Fleet, script: &str, parallel: u32) -> Result<Command> {
 }
 
 async fn run(fleet: &Fleet, script: &str, parallel: u32) -> Result<Said> {
-    traffic::run(client(fleet, script, parallel)?).await
+    traffic::run(client(fleet, script, parallel).await?).await
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ const RUN: Duration = Duration::from_mins(1);
 const EDGES: usize = 3;
 const CLIENTS: usize = 180;
 /// How long the nodes may take to know their shares, and to begin.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Closes of each edge before it is measured: the first ones are earned sooner than asked for, since
 /// they wait for a response that may carry one.
 const FIRST_CLOSES: u64 = 75;

@@ -46,13 +46,13 @@ async fn all_are_counted(fleet: &Fleet, malformed: u64) {
 #[tokio::test]
 async fn stamps_and_close_requests_that_are_changed_or_gone_are_counted_where_they_come()
 -> Result<()> {
-    const REQUESTS: u64 = 5;
+    const COUNT: usize = 5;
+    const REQUESTS: u64 = COUNT as u64;
     let spec = FleetSpec { edge_changes: changes, ..FleetSpec::default().closing_everything() };
     let fleet = Fleet::start(spec).await?;
     let (edge, envoy) = (&fleet.edges()[0].envoy, &fleet.nodes()[0].envoy);
-    let ask = async |path: &str| {
-        curl(&fleet, false, Http::One, &[], &[path; REQUESTS as usize]).await.map(drop)
-    };
+    let ask =
+        async |path: &str| curl(&fleet, false, Http::One, &[], &[path; COUNT]).await.map(drop);
     // As it should be: the edge sees what the node asks for.
     warm_up(&fleet).await?;
     eventually("the edge sees it", || async { Ok(lb(edge, "close_requests").await? > 0) }).await;
