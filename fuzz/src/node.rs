@@ -207,7 +207,10 @@ impl Node<'_, '_> {
     fn wild(&mut self) -> Result<()> {
         let context = u32::from(self.data.arbitrary::<u8>()?);
         let other = u32::from(self.data.arbitrary::<u8>()?);
-        let action = match self.data.arbitrary::<u8>()? % 8 {
+        let which = self.data.arbitrary::<u8>()? % 8;
+        // Whom it meets it does what nobody expects.
+        host::with(|host| host.failed |= (1..5).contains(&which));
+        let action = match which {
             0 => {
                 self.steady = false;
                 self.process.lock().now_ns = self.data.arbitrary()?;
@@ -216,12 +219,11 @@ impl Node<'_, '_> {
             1 => call(context, |module| (module.request_headers)(context, 0, true)),
             2 => call(context, |module| (module.response_headers)(context, 0, true)),
             3 => {
-                host::with(|host| host.failed = true);
                 call(context, |module| (module.context_create)(context, other));
+                self.next_context = self.next_context.max(context);
                 CONTINUE
             }
             4 => {
-                host::with(|host| host.failed = true);
                 call(context, |module| (module.delete)(context));
                 CONTINUE
             }
@@ -230,8 +232,7 @@ impl Node<'_, '_> {
                 CONTINUE
             }
         };
-        host::with(|host| host.failed |= action != CONTINUE);
-        assert_eq!(action, CONTINUE);
+        assert_eq!(action, CONTINUE, "nothing is held up");
         Ok(())
     }
 
@@ -250,8 +251,7 @@ impl Node<'_, '_> {
             self.check_metrics();
         }
         // Twice, because a request and the filter may have the same number where all is wild.
-        let last = self.next_context.max(u32::from(u8::MAX));
-        for context in (0..=last).chain(0..=last) {
+        for context in (0..=self.next_context).chain(0..=self.next_context) {
             call(context, |module| (module.delete)(context));
         }
         let left = host::with(|host| host.metric("spillway.node.close_rate_millis"));

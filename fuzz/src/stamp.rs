@@ -77,7 +77,8 @@ fn check_written(stamp: &Stamp<'_>) {
     }
     let mut again = String::new();
     read.write(&mut again);
-    assert_eq!(again, header);
+    // A weight next to 1 is written as 1, and left out then.
+    assert_eq!(Stamp::parse(again.as_bytes()), Ok(read), "{again} of {header}");
 }
 
 /// A number as an RFC 9651 integer can hold it.

@@ -269,7 +269,8 @@ impl Edge<'_, '_> {
     /// The host makes an end of it: first of the streams, then of the filters, which may have the same
     /// numbers where all is wild.
     fn delete_all(&mut self) {
-        let last = self.next_context.max(wild::LAST_CONTEXT);
+        let wild = if self.orderly { 0 } else { wild::LAST_CONTEXT };
+        let last = self.next_context.max(wild);
         for context in (0..=last).chain(0..=last) {
             call(context, |module| (module.delete)(context));
         }
