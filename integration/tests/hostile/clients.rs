@@ -6,17 +6,16 @@ use std::time::Duration;
 use anyhow::Result;
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
-use integration::application::Application;
 use integration::by_hand::{
     Answer, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, RST_STREAM,
     Socket, get,
 };
-use integration::fleet::{Fleet, FleetSpec, StartApplication};
+use integration::fleet::{Fleet, FleetSpec};
 use integration::testing::{Http, curl, eventually, lb, node};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::mirror::{Seen, reflect};
+use crate::mirror::{Seen, mirror};
 use crate::support::{
     Http2, all_are_gone, ask_to_close, at_its_mercy, closes_add_up, counts, is_stamped_by_the_edge,
     position, rss_mib, stat,
@@ -29,7 +28,7 @@ const CLOSE: &str = "lb=\"edge-1\", conns=(0;vm=x 1;vm=x)";
 /// there on it is HTTP/2.
 fn that_passes_trailers() -> FleetSpec {
     FleetSpec {
-        application: StartApplication(|address| Box::pin(Application::serve(address, reflect))),
+        application: mirror(),
         upstream_http2: true,
         application_http2: true,
         edge_manager: json!({ "http_protocol_options": { "enable_trailers": true } }),
@@ -212,14 +211,54 @@ async fn what_clients_say_as_stamps_and_close_requests_is_heard_by_nobody() -> R
     Ok(())
 }
 
+/// Of many requests few have a stamp: the others have none at all, whatever their client has sent. On
+/// their responses edge and node look for no close request: what the application says there passes for a
+/// header like any other, and closes nothing.
+#[tokio::test]
+async fn so_it_is_with_requests_that_the_edge_does_not_stamp() -> Result<()> {
+    const REQUESTS: usize = 400;
+    let spec = FleetSpec {
+        http: json!({ "max_stamps_per_second": 1 }),
+        application: mirror(),
+        ..FleetSpec::default()
+    };
+    let fleet = Fleet::start(spec).await?;
+    let says = format!("x-close: {CLOSE}");
+    let request = format!("GET / HTTP/1.1\r\nhost: a\r\nspillway-lb: {FORGED}\r\n{says}\r\n\r\n");
+    let (mut with, mut without) = (0, 0);
+    // It knows after a tick or so how many there are.
+    while without < REQUESTS {
+        let mut socket = Socket::open(&fleet).await?;
+        socket.send(request.repeat(50).as_bytes()).await?;
+        for _ in 0..50 {
+            let answer = socket.answer().await?;
+            let seen = Seen::read(&answer.body)?;
+            assert_eq!(answer.header("connection"), None, "{answer:?}");
+            if seen.header("spillway-lb").is_empty() {
+                assert!(answer.has("spillway-close"), "{answer:?}");
+                without += 1;
+            } else {
+                is_stamped_by_the_edge(&seen)?;
+                assert!(!answer.has("spillway-close"), "{answer:?}");
+                with += 1;
+            }
+        }
+    }
+    assert!(with > 0);
+    let behind = &fleet.nodes()[0].envoy;
+    eventually("the node has counted them", || async {
+        Ok(node(behind, "requests_unstamped").await? >= REQUESTS as u64)
+    })
+    .await;
+    assert_eq!(stat(behind, "wasmcustom.spillway.node.load_balancers").await?, 1);
+    assert_eq!(lb(&fleet.edges()[0].envoy, "close_requests").await?, 0);
+    Ok(())
+}
+
 /// Where HTTP/1 trailers are not asked for, as shipped, Envoy drops them.
 #[tokio::test]
 async fn as_shipped_trailers_over_http1_end_at_the_edge() -> Result<()> {
-    let fleet = Fleet::start(FleetSpec {
-        application: StartApplication(|address| Box::pin(Application::serve(address, reflect))),
-        ..FleetSpec::default()
-    })
-    .await?;
+    let fleet = Fleet::start(FleetSpec { application: mirror(), ..FleetSpec::default() }).await?;
     let mut socket = Socket::open(&fleet).await?;
     let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nte: trailers\r\n";
     let body = format!("4\r\nbody\r\n0\r\nspillway-lb: {FORGED}\r\n\r\n");

@@ -49,7 +49,7 @@ pub fn mirror() -> StartApplication {
     StartApplication(|address| Box::pin(Application::serve(address, reflect)))
 }
 
-pub async fn reflect(request: Request<Incoming>) -> Response<AnyBody> {
+async fn reflect(request: Request<Incoming>) -> Response<AnyBody> {
     let (head, body) = request.into_parts();
     let mut response = Response::new(Bytes::new());
     let stamp = head.headers.get("spillway-lb").and_then(|stamp| stamp.to_str().ok());
